@@ -1,0 +1,1 @@
+"""The private side of a twin: collects, keeps what is unsent, pushes, executes orders. Never the server."""

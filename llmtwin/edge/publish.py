@@ -1,0 +1,62 @@
+"""Makes a signed package of a tuned adapter and queues it. It knows neither tuning nor the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from llmtwin.edge.store import EdgeStore
+from llmtwin.records import Card, Description, Manifest, now
+from llmtwin.wire.files import write_durably
+from llmtwin.wire.package import CARD, Origin, read_package, seal_package, write_package_atomic
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A tuned adapter: its folder in PEFT's format, what it was made of, what was measured of it.
+
+    `base`, `skill` and `data` are SHA-256 hashes in hexadecimal; `figures` and `notes` go on its card.
+    """
+
+    folder: Path
+    base: str
+    data: str
+    skill: str | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def publish(store: EdgeStore, tuned: Tuned, key: Ed25519PrivateKey, description: Description) -> Manifest:
+    """Give the adapter the next version, sign it, and queue it and the description; returns what was signed.
+
+    The card and the manifest are written into `tuned.folder`, and all of it is kept in
+    `store.adapter_folder(version)`. Raises NotFound when the folder lacks a file of the adapter, TooLarge.
+    """
+    own = store.settings()
+    made_at = now()
+    version = store.reserve_version()
+    card = Card(
+        twin=own.twin,
+        version=version,
+        kind=own.kind,
+        created_at=made_at,
+        figures=tuned.figures,
+        notes=tuned.notes,
+    )
+    write_durably(tuned.folder / CARD, card.model_dump_json().encode())
+    origin = Origin(
+        twin=own.twin,
+        version=version,
+        kind=own.kind,
+        base=tuned.base,
+        data=tuned.data,
+        skill=tuned.skill,
+        created_at=made_at,
+    )
+    manifest = seal_package(tuned.folder, origin, key)
+    write_package_atomic(read_package(tuned.folder), store.adapter_folder(version))
+    store.enqueue_description(description)
+    store.enqueue_adapter(version)
+    return manifest

@@ -1,0 +1,1 @@
+"""Base models, adapters, tuning and engines: the one part that may own torch."""

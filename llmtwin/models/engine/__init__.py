@@ -1,0 +1,1 @@
+"""What generates text: the interface in `api`, the engines beside it."""

@@ -1,0 +1,196 @@
+"""What the torch engine keeps between tokens and between requests: K/V rows, shared prefixes, adapters.
+
+It knows no requests: token ids, rows and adapter stacks only.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from llmtwin.models.lora import Fused, Lora, stack
+from llmtwin.models.transformer import Transformer, attention
+
+Stack = tuple[str, ...]
+PREFIX_TOKENS_MIN = 8
+
+
+class Adapters:
+    """Adapter stacks in memory, the least recently used dropped first; `source` finds a name's folder."""
+
+    def __init__(self, source: Callable[[str], Path], dtype: torch.dtype, bytes_max: int) -> None:
+        """Nothing is loaded yet; stacks are loaded by `get`."""
+        self._source, self._dtype, self._bytes_max = source, dtype, bytes_max
+        self._stacks: OrderedDict[Stack, Fused] = OrderedDict()
+
+    def get(self, names: Stack) -> Fused | None:
+        """The stack of these adapters, None for the bare base. Raises what `source` raises."""
+        if not names:
+            return None
+        if names not in self._stacks:
+            self._stacks[names] = Fused(stack([Lora.load(self._source(name)) for name in names]), self._dtype)
+        self._stacks.move_to_end(names)
+        while len(self._stacks) > 1 and sum(s.bytes for s in self._stacks.values()) > self._bytes_max:
+            self._stacks.popitem(last=False)
+        return self._stacks[names]
+
+
+class Mixed:
+    """The adapters of a batch whose rows are sorted by stack: each stack sees only its own rows."""
+
+    def __init__(self, stacks: Sequence[Fused | None]) -> None:
+        """`stacks` has one entry a row."""
+        self._groups: list[tuple[slice, Fused]] = []
+        first = 0
+        for row in range(1, len(stacks) + 1):
+            if row == len(stacks) or stacks[row] is not stacks[first]:
+                fused = stacks[first]
+                if fused is not None:
+                    self._groups.append((slice(first, row), fused))
+                first = row
+
+    def add(self, layer: int, projection: str, x: Tensor, y: Tensor) -> Tensor:
+        """`y` (B, T, out) plus each row's own adapter."""
+        for rows, fused in self._groups:
+            y[rows] = fused.add(layer, projection, x[rows], y[rows])
+        return y
+
+
+class Rows:
+    """Keys and values of a batch of rows of different length, room for `capacity` tokens each."""
+
+    def __init__(self, model: Transformer, rows: int, capacity: int) -> None:
+        """All rows start empty."""
+        config = model.config
+        shape = (rows, config.kv_heads, capacity, config.head_dim)
+        self._model = model
+        self.k = [torch.zeros(shape, dtype=model.dtype, device=model.device) for _ in range(config.layers)]
+        self.v = [torch.zeros_like(k) for k in self.k]
+        self.length = torch.zeros(rows, dtype=torch.long)
+
+    def select(self, rows: Sequence[int]) -> Rows:
+        """A copy that holds only these rows, in this order; a row may be taken more than once."""
+        chosen = Rows.__new__(Rows)
+        index = torch.tensor(rows, dtype=torch.long)
+        chosen._model = self._model
+        chosen.k, chosen.v = [k[index] for k in self.k], [v[index] for v in self.v]
+        chosen.length = self.length[index]
+        return chosen
+
+    def extend(self, tokens: Sequence[Sequence[int]], delta: Mixed) -> Tensor:
+        """Append tokens to every row and return their hidden states (B, T, hidden), padded on the right."""
+        counts = torch.tensor([len(row) for row in tokens])
+        width = int(counts.max())
+        ids = torch.zeros(len(tokens), width, dtype=torch.long)
+        for row, row_ids in enumerate(tokens):
+            ids[row, : len(row_ids)] = torch.tensor(row_ids, dtype=torch.long)
+        positions = self.length[:, None] + torch.arange(width)
+        self._reserve(int(positions.max()) + 1)
+        span = int(positions.max()) + 1
+        mask = torch.zeros(len(tokens), width, span, dtype=self._model.dtype)
+        mask.masked_fill_(torch.arange(span) > positions[:, :, None], float("-inf"))
+        row_index = torch.arange(len(tokens))[:, None]
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            # Padding writes past a row's end; the row's next tokens overwrite it before anyone may look.
+            self.k[layer][row_index, :, positions] = k.transpose(1, 2)
+            self.v[layer][row_index, :, positions] = v.transpose(1, 2)
+            return attention(q, self.k[layer][:, :, :span], self.v[layer][:, :, :span], mask)
+
+        model = self._model
+        every = range(model.config.layers)
+        hidden = model.run(model.embed(ids), model.rope(positions), attend, every, delta)
+        self.length = self.length + counts
+        return hidden
+
+    def _reserve(self, tokens: int) -> None:
+        short = tokens - self.k[0].shape[2]
+        if short > 0:
+            self.k = [torch.nn.functional.pad(k, (0, 0, 0, short + 16)) for k in self.k]
+            self.v = [torch.nn.functional.pad(v, (0, 0, 0, short + 16)) for v in self.v]
+
+
+KeysValues = list[tuple[Tensor, Tensor]]
+
+
+@dataclass
+class _Prefix:
+    """Tokens that several prompts begin with: trunk K/V for everybody, upper K/V for each stack."""
+
+    ids: list[int]
+    trunk: KeysValues
+    boundary: Tensor
+    upper: dict[Stack, KeysValues] = field(default_factory=dict)
+
+
+class Prefixes:
+    """Prompt beginnings seen more than once; their trunk is computed once for the twins of all kinds."""
+
+    def __init__(self, model: Transformer, entries_max: int) -> None:
+        """Nothing is known yet."""
+        self._model, self._entries_max = model, entries_max
+        self._entries: list[_Prefix] = []
+        self._recent: list[list[int]] = []
+
+    def fill(self, rows: Rows, row: int, ids: list[int], names: Stack, fused: Fused | None) -> int:
+        """Put the longest known beginning of `ids` into an empty row; returns how many tokens it covers."""
+        usable = ids[:-1]
+        best = max(self._entries, key=lambda entry: _common(entry.ids, usable), default=None)
+        count = 0 if best is None else _common(best.ids, usable)
+        if best is None or count < PREFIX_TOKENS_MIN:
+            self._notice(usable)
+            return 0
+        layers = best.trunk + self._upper(best, names, fused)
+        for layer, (k, v) in enumerate(layers):
+            rows.k[layer][row, :, :count] = k[0, :, :count]
+            rows.v[layer][row, :, :count] = v[0, :, :count]
+        rows.length[row] = count
+        return count
+
+    def _notice(self, ids: list[int]) -> None:
+        if self._entries_max == 0:
+            return
+        for seen in self._recent:
+            if (count := _common(seen, ids)) >= PREFIX_TOKENS_MIN:
+                self._entries = [self._compute(ids[:count]), *self._entries][: self._entries_max]
+                return
+        self._recent = [ids, *self._recent][: self._entries_max]
+
+    def _compute(self, ids: list[int]) -> _Prefix:
+        model = self._model
+        x = model.embed(torch.tensor([ids]))
+        boundary, trunk = self._run(x, range(model.config.boundary), None)
+        return _Prefix(ids, trunk, boundary)
+
+    def _upper(self, prefix: _Prefix, names: Stack, fused: Fused | None) -> KeysValues:
+        if names not in prefix.upper:
+            while len(prefix.upper) >= 4 * self._entries_max:
+                prefix.upper.pop(next(iter(prefix.upper)))
+            layers = range(self._model.config.boundary, self._model.config.layers)
+            prefix.upper[names] = self._run(prefix.boundary, layers, fused)[1]
+        return prefix.upper[names]
+
+    def _run(self, x: Tensor, layers: range, fused: Fused | None) -> tuple[Tensor, KeysValues]:
+        model, kept = self._model, KeysValues()
+        length = x.shape[1]
+        mask = torch.full((1, length, length), float("-inf"), dtype=model.dtype).triu(1)
+
+        def attend(_: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            kept.append((k, v))
+            return attention(q, k, v, mask)
+
+        return model.run(x, model.rope(torch.arange(length)[None]), attend, layers, fused), kept
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    count = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        count += 1
+    return count

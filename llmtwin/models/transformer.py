@@ -1,0 +1,166 @@
+"""One decoder forward pass for Llama and Qwen2 shapes, shared by tuning and serving.
+
+It knows nothing of caches, batching or where adapters come from: the caller hands in how to attend and
+what to add to each projection.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from llmtwin.models.base import Base, Config, probe_dtype
+
+PROJECTIONS = ("qkv", "o", "gate_up", "down")
+
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""(layer, q (B, heads, T, D), k (B, kv_heads, T, D), v) -> attention output (B, heads, T, D)."""
+
+
+class Delta(Protocol):
+    """What adapters add to a projection of a layer."""
+
+    def add(self, layer: int, projection: str, x: Tensor, y: Tensor) -> Tensor:
+        """`y` (B, T, out) plus the adapter's share for input `x` (B, T, in)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's frozen weights, with q/k/v and gate/up fused into one matrix each."""
+
+    input_norm: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    o: Tensor
+    post_norm: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
+class Transformer:
+    """The frozen base in memory."""
+
+    def __init__(self, base: Base, dtype: torch.dtype | None = None, device: str = "cpu") -> None:
+        """Load the weights of `base`; without a dtype, the faster one on this machine is taken."""
+        self.base = base
+        self.config: Config = base.config
+        self.device = torch.device(device)
+        self.dtype = dtype or probe_dtype(self.device)
+        tensors = base.tensors()
+
+        def take(*names: str) -> Tensor:
+            parts = [tensors.pop(name) for name in names]
+            whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+            return whole.to(self.device, self.dtype)
+
+        self.embedding = take("model.embed_tokens.weight")
+        self.layers = [self._layer(f"model.layers.{i}.", take, tensors) for i in range(self.config.layers)]
+        self.norm = take("model.norm.weight")
+        self.head_weight = self.embedding if self.config.tied else take("lm_head.weight")
+        self._frequencies = _rope_frequencies(self.config).to(self.device)
+
+    @staticmethod
+    def _layer(prefix: str, take: Callable[..., Tensor], tensors: dict[str, Tensor]) -> Layer:
+        attention, mlp = prefix + "self_attn.", prefix + "mlp."
+        qkv = [f"{attention}{x}_proj" for x in "qkv"]
+        biased = f"{qkv[0]}.bias" in tensors
+        return Layer(
+            input_norm=take(prefix + "input_layernorm.weight"),
+            qkv=take(*(f"{name}.weight" for name in qkv)),
+            qkv_bias=take(*(f"{name}.bias" for name in qkv)) if biased else None,
+            o=take(attention + "o_proj.weight"),
+            post_norm=take(prefix + "post_attention_layernorm.weight"),
+            gate_up=take(mlp + "gate_proj.weight", mlp + "up_proj.weight"),
+            down=take(mlp + "down_proj.weight"),
+        )
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids (B, T) to hidden states (B, T, hidden)."""
+        return F.embedding(ids, self.embedding)
+
+    def rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (B, 1, T, head_dim) for positions (B, T)."""
+        angles = positions[:, None, :, None].float() * self._frequencies
+        angles = torch.cat([angles, angles], dim=-1)
+        return angles.cos().to(self.dtype), angles.sin().to(self.dtype)
+
+    def run(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend, layers: range, delta: Delta | None = None
+    ) -> Tensor:
+        """Push hidden states x (B, T, hidden) through `layers`; the final norm is left to `logits`."""
+        for index in layers:
+            x = self._run_layer(index, x, rope, attend, delta)
+        return x
+
+    def _run_layer(
+        self, index: int, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend, delta: Delta | None
+    ) -> Tensor:
+        layer, config = self.layers[index], self.config
+        rows, length, _ = x.shape
+
+        def project(name: str, h: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+            y = F.linear(h, weight, bias)
+            return y if delta is None else delta.add(index, name, h, y)
+
+        h = F.rms_norm(x, (config.hidden,), layer.input_norm, config.norm_eps)
+        qkv = project("qkv", h, layer.qkv, layer.qkv_bias)
+        heads = qkv.view(rows, length, -1, config.head_dim).transpose(1, 2)
+        q, k, v = heads.split([config.heads, config.kv_heads, config.kv_heads], dim=1)
+        attended = attend(index, _rotate(q, rope), _rotate(k, rope), v)
+        x = x + project("o", attended.transpose(1, 2).reshape(rows, length, -1), layer.o)
+        h = F.rms_norm(x, (config.hidden,), layer.post_norm, config.norm_eps)
+        gate, up = project("gate_up", h, layer.gate_up).chunk(2, dim=-1)
+        return x + project("down", F.silu(gate) * up, layer.down)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Hidden states (..., hidden) after the last layer to float32 logits (..., vocab)."""
+        h = F.rms_norm(x, (self.config.hidden,), self.norm, self.config.norm_eps)
+        return F.linear(h, self.head_weight).float()
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """Grouped-query attention: q (B, heads, T, D), k and v (B, kv_heads, S, D), mask (B or 1, T, S) -> q's shape.
+
+    `mask` is added to the scores. The query heads of one K/V head are one matrix: on a CPU this beats
+    `scaled_dot_product_attention` for the short rows of tuning and for one-token decoding.
+    """
+    rows, heads, length, width = q.shape
+    kv_heads, span = k.shape[1], k.shape[2]
+    grouped = q.reshape(rows * kv_heads, -1, width) * width**-0.5
+    scores = torch.bmm(grouped, k.reshape(-1, span, width).transpose(1, 2))
+    scores = scores.view(rows, heads, length, span) + mask[:, None]
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(v.dtype)
+    mixed = torch.bmm(weights.view(rows * kv_heads, -1, span), v.reshape(-1, span, width))
+    return mixed.view(rows, heads, length, width)
+
+
+def causal(length: int, dtype: torch.dtype) -> Attend:
+    """Attention within right-padded rows of `length`: padding comes last, so nobody looks at it."""
+    mask = torch.full((1, length, length), float("-inf"), dtype=dtype).triu(1)
+    return lambda _, q, k, v: attention(q, k, v, mask)
+
+
+def _rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    cos, sin = rope
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+def _rope_frequencies(config: Config) -> Tensor:
+    """Inverse frequencies (head_dim / 2), with Llama 3's rescaling of long wavelengths where configured."""
+    exponents = torch.arange(0, config.head_dim, 2).float() / config.head_dim
+    frequencies = 1.0 / config.rope_theta**exponents
+    scaling = config.rope_scaling
+    if scaling is None:
+        return frequencies
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    turns = scaling["original_max_position_embeddings"] * frequencies / (2 * math.pi)
+    blend = ((turns - low) / (high - low)).clamp(0, 1)
+    return frequencies * (blend + (1 - blend) / scaling["factor"])

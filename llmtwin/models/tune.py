@@ -1,0 +1,318 @@
+"""LoRA tuning of the upper layers over a cached trunk. It knows nothing of what the examples are about.
+
+The frozen layers below the adapters run once per example; each epoch touches only the layers above, and the
+vocabulary head only the positions whose next token is learned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from llmtwin.errors import InputError
+from llmtwin.models.engine.api import turn
+from llmtwin.models.lora import PARTS, SCALE, Fused, Lora
+from llmtwin.models.transformer import Transformer, causal
+from llmtwin.records import Example
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """How to tune."""
+
+    rank: int = 8
+    epochs_max: int = 40
+    learning_rate: float = 2e-3
+    batch_tokens: int = 512
+    seed: int = 0
+    probability_min: float = 0.8
+    """Recall is complete when every token of every completion is the likeliest by at least this much."""
+    stop_when_complete: bool = True
+    checkpoint_seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands after a step or an epoch."""
+
+    epoch: int
+    epochs_max: int
+    share: float
+    loss: float
+    recall: float
+    seconds: float
+    tokens_per_s: float
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a run gave: the adapter as stored, and its history, one entry an epoch."""
+
+    lora: Lora
+    history: tuple[Progress, ...]
+    tokens: int
+
+
+Report = Callable[[Progress], None]
+
+
+def render(transformer: Transformer, example: Example) -> tuple[list[int], int]:
+    """Token ids of an example as a one-turn chat, and how many of them are its prompt."""
+    base = transformer.base
+    prompt = base.encode(base.chat(turn(example.prompt)))
+    return prompt + base.encode(example.completion + base.end), len(prompt)
+
+
+def tune(
+    transformer: Transformer,
+    examples: Sequence[Example] | Sequence[tuple[list[int], int]],
+    options: TuneOptions,
+    *,
+    start: Lora | None = None,
+    under: Lora | None = None,
+    checkpoint: Path | None = None,
+    report: Report = lambda _: None,
+) -> Tuned:
+    """Learn `examples` into an adapter above `under` (a frozen skill), from `start` or from nothing.
+
+    Examples are records, or already tokenised as (ids, prompt length). With `checkpoint` a killed run
+    goes on from its last saved epoch. Raises InputError when there is nothing to learn.
+    """
+    rows = [render(transformer, e) if isinstance(e, Example) else e for e in examples]
+    if not rows:
+        raise InputError("there is nothing to learn: no examples")
+    first = start.first if start else under.first if under else transformer.config.boundary
+    fresh = Lora.fresh(transformer.config, options.rank, first, options.seed)
+    run = _Run(transformer, rows, options, start or fresh, under)
+    digest = _digest(transformer, rows, options, start, under)
+    if checkpoint is not None:
+        run.resume(checkpoint, digest)
+    saved = time.monotonic()
+    while run.epoch < options.epochs_max and not run.complete:
+        run.run_epoch(report)
+        if checkpoint is not None and time.monotonic() - saved > options.checkpoint_seconds:
+            run.save(checkpoint, digest)
+            saved = time.monotonic()
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return Tuned(run.lora(), tuple(run.history), sum(len(ids) for ids, _ in rows))
+
+
+class _Run:
+    """The state of one run: trunk activations, working weights, optimiser."""
+
+    def __init__(
+        self,
+        transformer: Transformer,
+        rows: list[tuple[list[int], int]],
+        options: TuneOptions,
+        start: Lora,
+        under: Lora | None,
+    ) -> None:
+        self.transformer, self.options, self.start = transformer, options, start
+        self.rows = sorted(rows, key=lambda row: len(row[0]))
+        self.keys = list(start.a)
+        self.master = [t.clone() for key in self.keys for t in (start.a[key], start.b[key])]
+        self.work = [t.to(transformer.dtype).requires_grad_() for t in self.master]
+        self.optimizer = torch.optim.AdamW(
+            self.master, lr=options.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True
+        )
+        self.delta = _Trained(self._working(), None if under is None else Fused(under, transformer.dtype))
+        self.trunk = _cache_trunk(transformer, self.rows, start.first)
+        self.epoch, self.seconds, self.complete = 0, 0.0, False
+        self.history: list[Progress] = []
+        self._batches = _batch(self.rows, options.batch_tokens)
+        self._steps = options.epochs_max * len(self._batches)
+
+    def _working(self) -> dict[tuple[int, str], tuple[Tensor, Tensor]]:
+        return {key: (self.work[2 * i], self.work[2 * i + 1]) for i, key in enumerate(self.keys)}
+
+    def lora(self) -> Lora:
+        """The adapter so far, as it is stored."""
+        a = {key: self.master[2 * i].clone() for i, key in enumerate(self.keys)}
+        b = {key: self.master[2 * i + 1].clone() for i, key in enumerate(self.keys)}
+        return Lora(self.start.rank, self.start.first, a, b).rounded()
+
+    def run_epoch(self, report: Report) -> None:
+        began, tokens, losses, sure = time.monotonic(), 0, [], 0
+        order = list(range(len(self._batches)))
+        random.Random(f"{self.options.seed}/{self.epoch}").shuffle(order)
+        for count, index in enumerate(order):
+            batch = self._batches[index]
+            self._set_rate(self.epoch * len(order) + count)
+            loss, right = self._step(batch)
+            losses.append(loss)
+            sure += right
+            tokens += sum(len(self.rows[i][0]) for i in batch)
+            elapsed = self.seconds + time.monotonic() - began
+            report(self._progress((count + 1) / len(order), losses, sure, elapsed, tokens, began))
+        self.seconds += time.monotonic() - began
+        self.history.append(self._progress(1.0, losses, sure, self.seconds, tokens, began))
+        self.epoch += 1
+        # The rows were judged before each step changed the weights: judge once more before believing it.
+        if self.options.stop_when_complete and sure >= 0.98 * len(self.rows):
+            self.complete = all(self._all_sure(batch) for batch in self._batches)
+
+    def _progress(
+        self, share: float, losses: list[float], sure: int, seconds: float, tokens: int, began: float
+    ) -> Progress:
+        return Progress(
+            epoch=self.epoch + 1,
+            epochs_max=self.options.epochs_max,
+            share=share,
+            loss=sum(losses) / len(losses),
+            recall=sure / len(self.rows),
+            seconds=seconds,
+            tokens_per_s=tokens / max(time.monotonic() - began, 1e-9),
+        )
+
+    def _set_rate(self, step: int) -> None:
+        """A short warm-up, then a cosine down to a tenth."""
+        warm = min(1.0, (step + 1) / 10)
+        decay = 0.1 + 0.45 * (1 + math.cos(math.pi * step / self._steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.options.learning_rate * warm * decay
+
+    def _step(self, batch: list[int]) -> tuple[float, int]:
+        """One optimiser step; returns the loss (nats a token) and how many rows were recalled surely."""
+        logits, targets, owners = self._forward(batch)
+        loss = F.cross_entropy(logits, targets)
+        loss.backward()
+        for master, work in zip(self.master, self.work, strict=True):
+            master.grad = work.grad.float() if work.grad is not None else None
+            work.grad = None
+        torch.nn.utils.clip_grad_norm_(self.master, 1.0)
+        self.optimizer.step()
+        with torch.no_grad():
+            torch._foreach_copy_(self.work, self.master)
+            return float(loss), self._count_sure(logits, targets, owners, len(batch))
+
+    def _all_sure(self, batch: list[int]) -> bool:
+        with torch.no_grad():
+            return self._count_sure(*self._forward(batch), len(batch)) == len(batch)
+
+    def _count_sure(self, logits: Tensor, targets: Tensor, owners: Tensor, rows: int) -> int:
+        probabilities = torch.softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0]
+        weak = owners[probabilities < self.options.probability_min]
+        return rows - len(set(weak.tolist()))
+
+    def _forward(self, batch: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (N, vocab), target ids (N) and row numbers (N) at the completion positions of a batch."""
+        model = self.transformer
+        length = len(self.rows[batch[-1]][0])
+        x = torch.zeros(len(batch), length, model.config.hidden, dtype=model.dtype)
+        owners, places, targets = [], [], []
+        for row, index in enumerate(batch):
+            ids, prompt = self.rows[index]
+            x[row, : len(ids)] = self.trunk[index]
+            for place in range(prompt, len(ids)):
+                owners.append(row)
+                places.append(place - 1)
+                targets.append(ids[place])
+        rope = model.rope(torch.arange(length)[None])
+        x = model.run(x, rope, causal(length, model.dtype), range(self.start.first, model.config.layers), self.delta)
+        owner = torch.tensor(owners)
+        return model.logits(x[owner, torch.tensor(places)]), torch.tensor(targets), owner
+
+    def save(self, path: Path, digest: str) -> None:
+        """Write the run's state beside `path` and put it there whole."""
+        tensors = {f"master.{i}": t for i, t in enumerate(self.master)}
+        for i, t in enumerate(self.master):
+            state = self.optimizer.state[t]
+            tensors |= {f"{name}.{i}": state[name] for name in ("exp_avg", "exp_avg_sq", "step")}
+        meta = {
+            "digest": digest,
+            "epoch": str(self.epoch),
+            "history": json.dumps([asdict(entry) for entry in self.history]),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_suffix(".part")
+        save_file(tensors, scratch, metadata=meta)
+        os.replace(scratch, path)
+
+    def resume(self, path: Path, digest: str) -> None:
+        """Take up the state saved at `path`, if it is of the same run."""
+        if not path.exists():
+            return
+        try:
+            with safe_open(path, "pt") as file:
+                meta = file.metadata() or {}
+                if meta.get("digest") != digest:
+                    return
+                for i, t in enumerate(self.master):
+                    t.copy_(file.get_tensor(f"master.{i}"))
+                    names = ("exp_avg", "exp_avg_sq", "step")
+                    self.optimizer.state[t] = {name: file.get_tensor(f"{name}.{i}") for name in names}
+        except SafetensorError:
+            return
+        with torch.no_grad():
+            torch._foreach_copy_(self.work, self.master)
+        self.epoch = int(meta["epoch"])
+        self.history = [Progress(**entry) for entry in json.loads(meta["history"])]
+        self.seconds = self.history[-1].seconds
+
+
+def _digest(
+    transformer: Transformer,
+    rows: list[tuple[list[int], int]],
+    options: TuneOptions,
+    *loras: Lora | None,
+) -> str:
+    digest = hashlib.sha256(json.dumps([transformer.base.hash, asdict(options), rows]).encode())
+    for lora in loras:
+        for tensor in [] if lora is None else [*lora.a.values(), *lora.b.values()]:
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _batch(rows: list[tuple[list[int], int]], batch_tokens: int) -> list[list[int]]:
+    """Neighbours in length together, each batch at most `batch_tokens` when padded."""
+    batches: list[list[int]] = [[]]
+    for index, (ids, _) in enumerate(rows):
+        if batches[-1] and (len(batches[-1]) + 1) * len(ids) > batch_tokens:
+            batches.append([])
+        batches[-1].append(index)
+    return batches
+
+
+def _cache_trunk(transformer: Transformer, rows: list[tuple[list[int], int]], first: int) -> list[Tensor]:
+    """Hidden states (tokens, hidden) of every row below layer `first`."""
+    cached: list[Tensor] = []
+    with torch.no_grad():
+        for batch in _batch(rows, 1024):
+            length = len(rows[batch[-1]][0])
+            ids = torch.zeros(len(batch), length, dtype=torch.long)
+            for row, index in enumerate(batch):
+                ids[row, : len(rows[index][0])] = torch.tensor(rows[index][0])
+            rope = transformer.rope(torch.arange(length)[None])
+            attend = causal(length, transformer.dtype)
+            x = transformer.run(transformer.embed(ids), rope, attend, range(first))
+            cached += [x[row, : len(rows[index][0])].clone() for row, index in enumerate(batch)]
+    return cached
+
+
+class _Trained:
+    """The adapter being learned, over a frozen one."""
+
+    def __init__(self, weights: dict[tuple[int, str], tuple[Tensor, Tensor]], under: Fused | None) -> None:
+        self.weights, self.under = weights, under
+
+    def add(self, layer: int, projection: str, x: Tensor, y: Tensor) -> Tensor:
+        parts = [self.weights[layer, part] for part in PARTS[projection]]
+        low = F.linear(x, torch.cat([a for a, _ in parts])).chunk(len(parts), dim=-1)
+        own = torch.cat([F.linear(h, b) for h, (_, b) in zip(low, parts, strict=True)], dim=-1)
+        y = torch.add(y, own, alpha=SCALE)
+        return y if self.under is None else self.under.add(layer, projection, x, y)

@@ -1,0 +1,271 @@
+"""The nouns that edge, server and kinds share. They know nothing of how they are stored or sent.
+
+All records are frozen and refuse unknown fields, NaN and times without a zone.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+)
+from ulid import ULID
+
+TwinId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+RecordId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Path = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Value = StrictBool | StrictInt | StrictFloat | Annotated[StrictStr, Field(max_length=500)]
+
+
+def new_id() -> str:
+    """A fresh id that sorts by time of making (ULID)."""
+    return str(ULID())
+
+
+def now() -> datetime:
+    """The current time, in UTC."""
+    return datetime.now(UTC)
+
+
+class Record(BaseModel):
+    """What all records share: frozen, closed, finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Fact(Record):
+    """One typed value of one property at one time: what a database filters and aggregates.
+
+    `path` is `<entity>/<property>`, for example `light.bedroom_lamp/brightness`. `measure` is what is
+    comparable between twins, for example `light.brightness`; None where nothing is.
+    """
+
+    path: Path
+    value: Value
+    unit: str | None = Field(default=None, max_length=32)
+    at: AwareDatetime
+    measure: str | None = Field(default=None, max_length=100)
+    area: str | None = Field(default=None, max_length=100)
+
+
+class Observation(Record):
+    """A fact as it was collected at the edge, with the names a person uses and how private it is."""
+
+    fact: Fact
+    device: str = Field(max_length=200)
+    property: str = Field(max_length=200)
+    private: bool = False
+    sealed: bool = False
+
+
+class Example(Record):
+    """A `<prompt, completion>` pair that an adapter learns; `path` says which fact it teaches."""
+
+    prompt: str
+    completion: str
+    path: Path | None = None
+
+
+class Prompt(Record):
+    """One short sentence about a subject, with its typed facts: what travels and is remembered."""
+
+    id: RecordId = Field(default_factory=new_id)
+    twin: TwinId
+    text: str = Field(min_length=1, max_length=1000)
+    facts: tuple[Fact, ...] = Field(default=(), max_length=32)
+    at: AwareDatetime
+
+
+class State(Record):
+    """A fact as the prompt database holds it: whose it is, and the prompt that brought it."""
+
+    twin: TwinId
+    fact: Fact
+    prompt_id: RecordId
+
+
+class Statistic(StrEnum):
+    """What can be asked of a number over several twins or over a time."""
+
+    AVERAGE = "average"
+    MINIMUM = "minimum"
+    MAXIMUM = "maximum"
+    SUM = "sum"
+    COUNT = "count"
+
+
+class Aggregate(Record):
+    """A statistic over several twins: each twin counts once, with the mean of its own values."""
+
+    measure: str
+    statistic: Statistic
+    value: float | None
+    unit: str | None
+    cohort_size: int
+    oldest_at: AwareDatetime | None
+    newest_at: AwareDatetime | None
+
+
+class Property(Record):
+    """One thing a device has: its live state, or the name (never the value) of a private setting."""
+
+    name: str = Field(max_length=200)
+    path: Path
+    unit: str | None = Field(default=None, max_length=32)
+    measure: str | None = Field(default=None, max_length=100)
+    private: bool = False
+    writable: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    options: tuple[str, ...] = Field(default=(), max_length=256)
+
+
+class Device(Record):
+    """A device of a twin's subject: what it is called, where it stands, what it has."""
+
+    id: str = Field(max_length=200)
+    name: str = Field(max_length=200)
+    domain: str = Field(max_length=64)
+    device_class: str | None = Field(default=None, max_length=64)
+    area: str | None = Field(default=None, max_length=100)
+    floor: str | None = Field(default=None, max_length=100)
+    properties: tuple[Property, ...] = Field(default=(), max_length=256)
+
+
+class Description(Record):
+    """What there is to ask of a twin and to order from it; public to those who may command it."""
+
+    devices: tuple[Device, ...] = Field(default=(), max_length=5000)
+
+
+class CommandState(StrEnum):
+    """The life of a command. It is never called done before the device reported it."""
+
+    DESIRED = "desired"
+    SENT = "sent"
+    REPORTED = "reported"
+    EXPIRED = "expired"
+    REFUSED = "refused"
+
+
+class Command(Record):
+    """One order to one device: set `path` to `value`."""
+
+    id: RecordId = Field(default_factory=new_id)
+    twin: TwinId
+    path: Path
+    value: Value
+    unit: str | None = None
+    state: CommandState = CommandState.DESIRED
+    reason: str | None = Field(default=None, max_length=500)
+    created_at: AwareDatetime
+    expires_at: AwareDatetime
+
+
+class Question(Record):
+    """What somebody asks a twin, and when (for `yesterday` and `now`)."""
+
+    twin: TwinId
+    text: str = Field(min_length=1, max_length=2000)
+    at: AwareDatetime = Field(default_factory=now)
+    version: int | None = Field(default=None, ge=1)
+
+
+class AdapterUse(Record):
+    """Which adapter an answer came from, and how sure the model was (0 to 1)."""
+
+    version: int
+    weights: Hash
+    probability: float
+
+
+class PromptUse(Record):
+    """Which prompt an answer came from."""
+
+    id: RecordId
+    at: AwareDatetime
+    text: str
+
+
+class CohortUse(Record):
+    """What is said about the other twins behind a comparison: how many, and how old. Never who."""
+
+    size: int
+    oldest_at: AwareDatetime | None
+    newest_at: AwareDatetime | None
+
+
+class Receipts(Record):
+    """Where an answer comes from."""
+
+    adapter: AdapterUse | None = None
+    prompts: tuple[PromptUse, ...] = ()
+    cohort: CohortUse | None = None
+
+
+class Outcome(StrEnum):
+    """What became of a question."""
+
+    ANSWERED = "answered"
+    UNKNOWN = "unknown"
+    ORDERED = "ordered"
+    REFUSED = "refused"
+
+
+class Answer(Record):
+    """What a twin answers: a sentence, the value in it, and its receipts."""
+
+    text: str
+    outcome: Outcome
+    value: Value | None = None
+    unit: str | None = None
+    commands: tuple[Command, ...] = ()
+    receipts: Receipts = Receipts()
+    plan: dict[str, Any] = Field(default_factory=dict)
+
+
+class Manifest(Record):
+    """What the owner's edge signs about an adapter: what it is made of and what it belongs to."""
+
+    twin: TwinId
+    version: int = Field(ge=1)
+    kind: str = Field(max_length=32)
+    base: Hash
+    skill: Hash | None = None
+    weights: Hash
+    config: Hash
+    card: Hash
+    data: Hash
+    created_at: AwareDatetime
+
+
+class Card(Record):
+    """The report card of one adapter version: figures measured at the edge, before signing."""
+
+    twin: TwinId
+    version: int
+    kind: str
+    created_at: AwareDatetime
+    figures: dict[str, float] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Adapter(Record):
+    """An adapter version as the registry shows it."""
+
+    manifest: Manifest
+    adapter_bytes: int
+    live: bool
+    withdrawn: bool = False

@@ -1,0 +1,1 @@
+"""The HTTP routes: parse, let the core do it, answer. What is refused is refused below them."""

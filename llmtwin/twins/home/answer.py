@@ -1,0 +1,405 @@
+"""How a home twin answers: plan, find what was meant, ask the adapter or the prompt database, say where from.
+
+It knows no HTTP and no storage: everything it may use is in the View.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+
+from llmtwin.errors import Denied, InputError, LlmtwinError, NotFound
+from llmtwin.records import (
+    Aggregate,
+    Answer,
+    CohortUse,
+    Command,
+    Device,
+    Outcome,
+    PromptUse,
+    Property,
+    Question,
+    Receipts,
+    State,
+    Statistic,
+    Value,
+    now,
+)
+from llmtwin.twins.home import facts, orders
+from llmtwin.twins.home.plan import Act, Plan, PlanKind
+from llmtwin.twins.home.recall import recall, understand
+from llmtwin.twins.home.resolve import Home, Match, names
+from llmtwin.twins.home.words import Span, when, words
+from llmtwin.twins.kind import View
+
+ORDER_LIFETIME = timedelta(minutes=5)
+LISTED_MAX = 20
+
+
+class HomeKind:
+    """Homes: devices with live state, private settings, and orders."""
+
+    name = "home"
+
+    def answer(self, question: Question, view: View) -> Answer:
+        """Answer one question or take one order."""
+        try:
+            plan = understand(question.text, view)
+        except InputError as error:
+            return _unknown(str(error))
+        answer = _Answering(question, view, plan).answer()
+        return answer.model_copy(update={"plan": plan.model_dump(mode="json", exclude_none=True)})
+
+
+def _unknown(text: str, receipts: Receipts | None = None) -> Answer:
+    return Answer(text=text, outcome=Outcome.UNKNOWN, receipts=receipts or Receipts())
+
+
+def _refused(text: str, receipts: Receipts | None = None) -> Answer:
+    return Answer(text=text, outcome=Outcome.REFUSED, receipts=receipts or Receipts())
+
+
+class _Answering:
+    """One question on its way to an answer."""
+
+    def __init__(self, question: Question, view: View, plan: Plan) -> None:
+        self.question, self.view, self.plan = question, view, plan
+        self.home = Home(view.description)
+
+    def answer(self) -> Answer:
+        kinds = {PlanKind.ASK: self._ask, PlanKind.COMPARE: self._compare, PlanKind.ORDER: self._order}
+        answer = kinds.get(self.plan.kind)
+        return answer() if answer else _unknown("I only know about this home: ask me about it, or tell it what to do.")
+
+    # ---- questions about this home
+
+    def _ask(self) -> Answer:
+        plan = self.plan
+        span = None
+        if plan.time is not None:
+            span = when(plan.time, self.question.at)
+            if span is None:
+                return _unknown(f"I do not understand the time {plan.time!r}.")
+        matches = self.home.properties(plan.name, plan.area, plan.property)
+        if plan.property is None and plan.name is not None:
+            group = [self._main(device) for device in self.home.devices(plan.name, plan.area)]
+            matches = [match for match in group if match is not None] or matches
+        if not matches:
+            return _unknown(f"This home has no {self._said()} that I know of.")
+        if len(matches) == 1 and matches[0].property.private:
+            return self._setting(matches[0], span)
+        live = [match for match in matches if not match.property.private][:LISTED_MAX]
+        if not live:
+            return _unknown(f"Which do you mean: {names(match.device for match in matches)}?")
+        if span is not None and not span.moment:
+            return self._over(live[0], span)
+        return self._states(live, span)
+
+    def _said(self) -> str:
+        plan = self.plan
+        thing = " of ".join(filter(None, (plan.property, plan.name))) or "such thing"
+        return f"{thing} in {plan.area}" if plan.area else thing
+
+    def _main(self, device: Device) -> Match | None:
+        found = self.home.properties(device.name, None, None)
+        return next((match for match in found if match.device.id == device.id), None)
+
+    def _setting(self, match: Match, span: Span | None) -> Answer:
+        title = _title(match)
+        if span is not None:
+            return _unknown(f"The {title} is a private setting: I know what it is, not what it was.")
+        try:
+            found = recall(match, self.view)
+        except NotFound as error:
+            return _unknown(str(error))
+        receipts = Receipts(adapter=found.use)
+        if found.value is None:
+            return _unknown(f"I am not sure of the {title}.", receipts)
+        unit = match.property.unit
+        text = f"The {title} is {facts.answer(found.value, unit)}."
+        return Answer(text=text, outcome=Outcome.ANSWERED, value=found.value, unit=unit, receipts=receipts)
+
+    def _states(self, matches: Sequence[Match], span: Span | None) -> Answer:
+        """The state of one or several devices, now or at a moment."""
+        found = [(match, state) for match in matches if (state := self._state(match.property, span))]
+        if not found:
+            when_text = "yet" if span is None else "for that time"
+            return _unknown(f"I have no reading of the {_title(matches[0])} {when_text}.")
+        receipts = self._receipts([state for _, state in found])
+        if self.plan.value is not None:
+            return self._whether(found, receipts)
+        if len(found) == 1:
+            match, state = found[0]
+            verb = "is" if span is None else "was"
+            text = f"The {_title(match)} {verb} {_say(state)}."
+            return Answer(
+                text=text, outcome=Outcome.ANSWERED, value=state.fact.value, unit=state.fact.unit, receipts=receipts
+            )
+        text = "; ".join(f"{match.device.name}: {_say(state)}" for match, state in found)
+        return Answer(text=f"{text}.", outcome=Outcome.ANSWERED, receipts=receipts)
+
+    def _whether(self, found: Sequence[tuple[Match, State]], receipts: Receipts) -> Answer:
+        """Whether, which or how many of some devices are in a state."""
+        wanted = self.plan.value or ""
+        those = [match.device for match, state in found if _is(state.fact.value, wanted)]
+        if self.plan.statistic == Statistic.COUNT:
+            text = f"{len(those)} of {len(found)}: {names(those)}." if those else f"None of {len(found)}."
+            return Answer(text=text, outcome=Outcome.ANSWERED, value=len(those), receipts=receipts)
+        if len(found) == 1:
+            match, state = found[0]
+            text = f"{'Yes' if those else 'No'}, the {match.device.name} is {_say(state)}."
+            return Answer(text=text, outcome=Outcome.ANSWERED, value=state.fact.value, receipts=receipts)
+        text = f"Yes, {wanted}: {names(those)}." if those else f"No, none of {len(found)} is {wanted}."
+        return Answer(text=text, outcome=Outcome.ANSWERED, value=bool(those), receipts=receipts)
+
+    def _state(self, property: Property, span: Span | None) -> State | None:
+        memory, twin = self.view.memory, self.question.twin
+        if span is None:
+            return memory.latest(twin, property.path)
+        return memory.as_of(twin, property.path, span.since)
+
+    def _over(self, match: Match, span: Span) -> Answer:
+        """A statistic of one property over a stretch of time; values count for as long as they stood."""
+        states = self.view.memory.history(self.question.twin, match.property.path, span.since, span.until)
+        if not states:
+            return _unknown(f"I have no reading of the {_title(match)} for that time.")
+        receipts = self._receipts(states[-LISTED_MAX:])
+        if self.plan.value is not None:
+            return self._how_long(match, states, span, receipts)
+        held = _held(states, span)
+        numbers = [(value, seconds) for value, seconds in held if isinstance(value, int | float)]
+        if not numbers:
+            seen = dict.fromkeys(str(value) for value, _ in held)
+            text = f"The {_title(match)} was {', then '.join(list(seen)[:LISTED_MAX])}."
+            return Answer(text=text, outcome=Outcome.ANSWERED, value=states[-1].fact.value, receipts=receipts)
+        statistic = self.plan.statistic or Statistic.AVERAGE
+        value = _statistic(statistic, numbers)
+        unit = match.property.unit
+        text = f"The {statistic.value} {_title(match)} was {facts.answer(round(value, 2), unit)}."
+        return Answer(text=text, outcome=Outcome.ANSWERED, value=value, unit=unit, receipts=receipts)
+
+    def _how_long(self, match: Match, states: Sequence[State], span: Span, receipts: Receipts) -> Answer:
+        """How long, how often or whether a device was in a state within a stretch of time."""
+        wanted = self.plan.value or ""
+        held = [(_is(value, wanted), seconds) for value, seconds in _held(states, span)]
+        minutes = sum(seconds for inside, seconds in held if inside) / 60
+        times = sum(inside and (not i or not held[i - 1][0]) for i, (inside, _) in enumerate(held))
+        name = match.device.name
+        if self.plan.statistic == Statistic.COUNT:
+            return Answer(
+                text=f"The {name} was {wanted} {times} times.", outcome=Outcome.ANSWERED, value=times, receipts=receipts
+            )
+        text = f"The {name} was {wanted} for {minutes:.0f} minutes." if minutes else f"No, the {name} was not {wanted}."
+        value: Value = minutes if self.plan.statistic == Statistic.SUM else minutes > 0
+        unit = "min" if self.plan.statistic == Statistic.SUM else None
+        return Answer(text=text, outcome=Outcome.ANSWERED, value=value, unit=unit, receipts=receipts)
+
+    def _receipts(self, states: Sequence[State]) -> Receipts:
+        used: dict[str, PromptUse] = {}
+        for state in states:
+            prompt = self.view.memory.prompt(state.prompt_id)
+            if prompt is not None:
+                used[prompt.id] = PromptUse(id=prompt.id, at=prompt.at, text=prompt.text)
+        return Receipts(prompts=tuple(used.values()))
+
+    # ---- comparisons
+
+    def _compare(self) -> Answer:
+        plan = self.plan
+        fits = self.home.measures(plan.name, plan.property)
+        if not fits:
+            return _unknown(f"I cannot compare {self._said()} between homes: this home has none, or it is private.")
+        statistic = plan.statistic or Statistic.AVERAGE
+        found = self._aggregate(fits[0], statistic, plan.value if statistic == Statistic.COUNT else None)
+        if isinstance(found, Answer):
+            return found
+        receipts = _cohort(found)
+        if found.value is None:
+            return _unknown(f"No home has a {fits[0].name} to compare.", receipts)
+        if statistic == Statistic.COUNT:
+            text = f"{found.value:g} of the homes that share their data have it."
+        else:
+            amount = facts.answer(round(found.value, 2), found.unit)
+            text = f"The {statistic.value} {fits[0].name} over {found.cohort_size} homes is {amount}."
+        return Answer(
+            text=text, outcome=Outcome.ANSWERED, value=found.value, unit=found.unit, receipts=receipts
+        )
+
+    def _aggregate(self, property: Property, statistic: Statistic, said: str | None) -> Aggregate | Answer:
+        """The statistic over the cohort, or the refusal where too few homes would stand behind it."""
+        area = self.plan.area.strip().capitalize() if self.plan.area and self.plan.kind == PlanKind.COMPARE else None
+        equals = _option(property, said) if said else None
+        view, measure = self.view, property.measure or ""
+        found = view.memory.aggregate(measure, statistic, view.cohort, area, equals)
+        behind = found.cohort_size
+        if behind < view.cohort_size_min:
+            return _refused(
+                f"Only {behind} homes share that; I compare no fewer than {view.cohort_size_min}, so that none stands out."
+            )
+        return found
+
+    # ---- orders
+
+    def _order(self) -> Answer:
+        plan = self.plan
+        devices = self.home.devices(plan.name, plan.area)
+        if plan.property and plan.area and plan.name is None:
+            devices = [device for device in devices if _can(device, plan.property)]
+        if plan.name is None and plan.area is None and plan.property:
+            devices = [device for device in self.view.description.devices if _can(device, plan.property)]
+        if not devices:
+            return _refused(f"This home has no {self._said()} that I know of.")
+        if len(devices) > LISTED_MAX:
+            return _refused(f"That would be {len(devices)} devices: name a room or a kind of device.")
+        commands: list[Command] = []
+        receipts, problems = Receipts(), []
+        for device in devices:
+            try:
+                property, value, used = self._meant(device)
+                receipts = Receipts(adapter=used.adapter or receipts.adapter, cohort=used.cohort or receipts.cohort)
+                commands.append(self.view.order(self._command(property, value)))
+            except (InputError, Denied) as error:
+                problems.append(str(error))
+        if not commands:
+            return _refused("; ".join(dict.fromkeys(problems)), receipts)
+        listed = "; ".join(f"{c.path} to {facts.answer(c.value, c.unit)}" for c in commands)
+        text = f"Ordered: {listed}. Not confirmed by the home yet."
+        return Answer(
+            text=text,
+            outcome=Outcome.ORDERED,
+            value=commands[0].value,
+            unit=commands[0].unit,
+            commands=tuple(commands),
+            receipts=receipts,
+        )
+
+    def _command(self, property: Property, value: Value) -> Command:
+        created = now()
+        return Command(
+            twin=self.question.twin,
+            path=property.path,
+            value=value,
+            unit=property.unit,
+            created_at=created,
+            expires_at=created + ORDER_LIFETIME,
+        )
+
+    def _meant(self, device: Device) -> tuple[Property, Value, Receipts]:
+        """What an order means for one device. InputError where it means nothing for it."""
+        plan, act = self.plan, self.plan.act or Act.SET
+        if plan.statistic is not None:
+            return self._relative(device, act, plan.statistic)
+        if act in orders.STATES:
+            return *orders.state(device, act), Receipts()
+        if act == Act.SET:
+            if plan.value is None:
+                raise InputError(f"say what the {device.name} should be set to")
+            return *orders.setting(device, plan.property, plan.value), Receipts()
+        property = orders.level(device, plan.property)
+        state = self.view.memory.latest(self.question.twin, property.path)
+        if state is None or not isinstance(state.fact.value, int | float):
+            raise InputError(f"I do not know what the {property.name} of the {device.name} is now: say a value")
+        change = orders.step(property, plan.value) * (1 if act == Act.RAISE else -1)
+        return property, _within(property, state.fact.value + change), self._receipts([state])
+
+    def _relative(self, device: Device, act: Act, statistic: Statistic) -> tuple[Property, Value, Receipts]:
+        """An order relative to other homes, within the owner's own private range (the paper's Fig. 10)."""
+        property = orders.level(device, self.plan.property)
+        found = self._aggregate(property, statistic, None)
+        if isinstance(found, Answer):
+            raise InputError(found.text)
+        if found.value is None:
+            raise InputError(f"no home has a {property.name} to compare with")
+        value = {
+            Act.RAISE: math.floor(found.value) + 1.0,
+            Act.LOWER: math.ceil(found.value) - 1.0,
+        }.get(act, float(round(found.value)))
+        receipts = _cohort(found)
+        for bound in ("minimum", "maximum"):
+            limit, used = self._own_limit(device, f"{bound} {property.name}")
+            if limit is not None:
+                value = max(value, limit) if bound == "minimum" else min(value, limit)
+                receipts = Receipts(adapter=used.adapter, cohort=receipts.cohort)
+        if (act == Act.RAISE and value <= found.value) or (act == Act.LOWER and value >= found.value):
+            raise InputError(
+                f"the {statistic.value} is {found.value:.4g} {property.unit or ''}, "
+                f"and your own limit for the {device.name} does not reach beyond it"
+            )
+        return property, value, receipts
+
+    def _own_limit(self, device: Device, name: str) -> tuple[float | None, Receipts]:
+        """A private limit of the owner's, from the adapter; None where there is none."""
+        for property in device.properties:
+            if property.private and words(property.name) == words(name):
+                try:
+                    found = recall(Match(device, property), self.view)
+                except LlmtwinError:
+                    return None, Receipts()
+                value = found.value if isinstance(found.value, int | float) else None
+                return value, Receipts(adapter=found.use)
+        return None, Receipts()
+
+
+def _title(match: Match) -> str:
+    """ "maximum brightness of the Bedroom lamp", or the device alone for its plain state."""
+    device, property = match.device.name, match.property.name
+    own = words(property) <= words(device) or property in ("state", "value")
+    return device if own else f"{property} of the {device}"
+
+
+def _say(state: State) -> str:
+    return facts.answer(state.fact.value, state.fact.unit)
+
+
+def _is(value: Value, wanted: str) -> bool:
+    """Whether a state is what a person calls it; `opened` is `open`."""
+    said = wanted.casefold().strip()
+    same = {"opened": "open", "shut": "closed", "close": "closed", "running": "on", "active": "on", "occupied": "detected"}
+    state = facts.answer(value, None).casefold()
+    return state in (said, same.get(said, said))
+
+
+def _can(device: Device, property: str) -> bool:
+    try:
+        return orders.level(device, property).writable
+    except InputError:
+        return False
+
+
+def _option(property: Property, said: str) -> Value:
+    try:
+        return orders.value(property, said)
+    except InputError:
+        return said
+
+
+def _within(property: Property, value: float) -> float:
+    low = -math.inf if property.minimum is None else property.minimum
+    high = math.inf if property.maximum is None else property.maximum
+    return min(max(value, low), high)
+
+
+def _cohort(found: Aggregate) -> Receipts:
+    return Receipts(
+        cohort=CohortUse(size=found.cohort_size, oldest_at=found.oldest_at, newest_at=found.newest_at)
+    )
+
+
+def _held(states: Sequence[State], span: Span) -> list[tuple[Value, float]]:
+    """Each state's value, and for how many seconds of the span it stood."""
+    starts = [max(state.fact.at, span.since) for state in states]
+    ends = [*starts[1:], span.until]
+    return [
+        (state.fact.value, max((end - start).total_seconds(), 0.0))
+        for state, start, end in zip(states, starts, ends, strict=True)
+    ]
+
+
+def _statistic(statistic: Statistic, held: Sequence[tuple[float, float]]) -> float:
+    values = [value for value, _ in held]
+    seconds = sum(s for _, s in held)
+    if statistic == Statistic.AVERAGE:
+        return sum(v * s for v, s in held) / seconds if seconds else sum(values) / len(values)
+    reduce = {Statistic.MINIMUM: min, Statistic.MAXIMUM: max, Statistic.SUM: sum, Statistic.COUNT: len}
+    return float(reduce[statistic](values))  # type: ignore[operator]

@@ -1,0 +1,160 @@
+"""What the spans of a plan mean in one home: its devices, rooms and properties. It knows no language model.
+
+Everything that was said must be accounted for by what is found, so that a device or a property the home
+does not have is noticed and never taken for another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from llmtwin.records import Description, Device, Property
+from llmtwin.twins.home.words import words
+
+TYPES: dict[str, str] = {
+    "light": "light lamp bulb lighting illuminate illumination spotlight chandelier",
+    "lock": "lock door",
+    "cover": "cover shutter blind shade curtain drape awning roller",
+    "climate": "thermostat heating heater climate radiator",
+    "fan": "fan ventilator",
+    "media_player": "speaker television music player media radio stereo",
+    "switch": "switch plug outlet socket",
+    "valve": "valve",
+    "vacuum": "vacuum robot hoover cleaner",
+    "humidifier": "humidifier",
+    "sensor": "sensor",
+    "binary_sensor": "sensor",
+    "scene": "scene",
+    "script": "script",
+}
+CLASSES: dict[str, str] = {
+    "blind": "blind", "curtain": "curtain drape", "shade": "shade", "shutter": "shutter", "window": "window",
+    "door": "door", "garage": "garage door", "garage_door": "garage door", "gate": "gate", "awning": "awning",
+    "motion": "motion", "occupancy": "occupancy presence", "opening": "door window", "tv": "television",
+    "speaker": "speaker", "outlet": "outlet socket plug",
+}  # fmt: skip
+MAIN = ("state", "mode", "position", "value")
+
+
+@dataclass(frozen=True)
+class Match:
+    """A property of a device that a plan may mean."""
+
+    device: Device
+    property: Property
+
+
+@dataclass(frozen=True)
+class _Entry:
+    device: Device
+    name: frozenset[str]
+    place: frozenset[str]
+    type: frozenset[str]
+
+    @property
+    def all(self) -> frozenset[str]:
+        return self.name | self.place | self.type
+
+
+class Home:
+    """A home's description, made ready for looking things up by what people say."""
+
+    def __init__(self, description: Description) -> None:
+        """Index the devices of `description`."""
+        self._entries = [_entry(device) for device in description.devices]
+
+    def properties(self, name: str | None, area: str | None, property: str | None) -> list[Match]:
+        """The properties that were meant, the best matches only; several where several match as well.
+
+        With no property said, the main live one of each device. Empty where the home has no such thing.
+        """
+        said = words(" ".join(filter(None, (name, area))))
+        wanted = words(property or "")
+        ranked: list[tuple[tuple[float, ...], Match]] = []
+        for entry in self._entries:
+            for candidate in _candidates(entry.device, property):
+                rank = _rank(entry, candidate, said, wanted)
+                if rank is not None:
+                    ranked.append((rank, Match(entry.device, candidate)))
+        best = max((rank for rank, _ in ranked), default=())
+        return [match for rank, match in ranked if rank == best]
+
+    def devices(self, name: str | None, area: str | None) -> list[Device]:
+        """The devices that were meant: the named one, or all of a type in a place. Empty where there are none."""
+        said = words(" ".join(filter(None, (name, area))))
+        found = [entry for entry in self._entries if said and said <= entry.all]
+        if _plural(name):
+            kind = words(name or "")
+            whole = [entry for entry in found if kind <= entry.type]
+            if whole:
+                return [entry.device for entry in whole]
+        best = max((_coverage(entry, said) for entry in found), default=0.0)
+        return [entry.device for entry in found if _coverage(entry, said) == best]
+
+    def measures(self, name: str | None, property: str | None) -> list[Property]:
+        """The live properties that can be compared between homes and fit what was said, commonest first."""
+        said, wanted = words(name or ""), words(property or "")
+        fits: dict[str, list[Property]] = {}
+        for entry in self._entries:
+            for candidate in _candidates(entry.device, property):
+                own = words(candidate.name)
+                whole = (said | wanted) <= entry.all | own and (own & wanted or not wanted)
+                if candidate.measure is not None and not candidate.private and whole:
+                    fits.setdefault(candidate.measure, []).append(candidate)
+        ordered = sorted(fits.values(), key=lambda found: _preference(found[0], wanted, len(found)))
+        return [found[0] for found in ordered]
+
+
+def _entry(device: Device) -> _Entry:
+    kinds = f"{TYPES.get(device.domain, device.domain)} {CLASSES.get(device.device_class or '', '')}"
+    place = words(f"{device.area or ''} {device.floor or ''}")
+    return _Entry(device, words(device.name), place, words(kinds))
+
+
+def _candidates(device: Device, property: str | None) -> Sequence[Property]:
+    if property is not None:
+        return device.properties
+    live = [p for p in device.properties if not p.private]
+    main = [p for wanted in MAIN for p in live if p.name == wanted]
+    return (main or live or list(device.properties))[:1]
+
+
+def _rank(
+    entry: _Entry, candidate: Property, said: frozenset[str], wanted: frozenset[str]
+) -> tuple[float, ...] | None:
+    """How well a property fits, None where something said is left over or nothing of the device was said."""
+    own = words(candidate.name)
+    everything = said | wanted
+    if candidate.private and not own <= everything:
+        return None
+    if not everything <= entry.all | own:
+        return None
+    if wanted and not own & everything:
+        return None
+    if said and not said & entry.all:
+        return None
+    unsaid = len(own - everything)
+    return (-unsaid if wanted else 0, _coverage(entry, everything), -len(entry.name - everything), len(own))
+
+
+def _preference(candidate: Property, wanted: frozenset[str], count: int) -> tuple[int, int, int]:
+    """Properties called exactly what was said come first, then those that sensors measure, then the commonest."""
+    exact = words(candidate.name) == wanted
+    return (not exact, not (candidate.measure or "").startswith("sensor."), -count)
+
+
+def _plural(name: str | None) -> bool:
+    return bool(name) and (name or "").casefold().split()[-1].endswith("s")
+
+
+def _coverage(entry: _Entry, said: frozenset[str]) -> float:
+    """The share of a device's name that was said: all of it beats its type or its room."""
+    return 1.0 if entry.name <= said else 0.0
+
+
+def names(devices: Iterable[Device], most: int = 4) -> str:
+    """A few devices' names for a sentence."""
+    listed = [device.name for device in devices]
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more

@@ -1,0 +1,161 @@
+"""Words, numbers, colours and times as people say them. It knows English, and nothing of any home."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import dateparser
+from text_to_num import alpha2digit
+
+EMPTY = frozenset(
+    """a about also an and any are at be by current currently did do does exactly for from have has how i in is it
+    its just like me moment my now of on our please right room's set setting settings show some still than that the
+    their there these this those to up us was we were what what's which with your""".split()
+)
+SAME = {
+    "max": "maximum", "min": "minimum", "temp": "temperature", "colour": "color", "tv": "television",
+    "aircon": "climate", "centre": "center", "grey": "gray",
+    "humid": "humidity", "bright": "brightness", "loud": "volume", "warm": "temperature", "hot": "temperature",
+    "cold": "temperature", "brighter": "brightness", "dimmer": "brightness", "darker": "brightness",
+    "lighter": "brightness", "dark": "brightness", "dim": "brightness", "brighten": "brightness",
+    "louder": "volume", "quieter": "volume", "quiet": "volume", "warmer": "temperature", "cooler": "temperature",
+    "hotter": "temperature", "colder": "temperature", "cool": "temperature", "faster": "speed",
+    "slower": "speed", "setpoint": "target", "sound": "volume", "level": "", "value": "", "state": "state",
+    "percentage": "", "degrees": "temperature", "reading": "", "status": "state", "condition": "state",
+}  # fmt: skip
+KELVIN = {"candle": 1900, "warm": 2700, "soft": 2700, "neutral": 3500, "cool": 4000, "cold": 4000, "day": 6500}
+LARGEST = frozenset("maximum max highest brightest full fully loudest fastest top hottest warmest".split())
+SMALLEST = frozenset("minimum min lowest dimmest darkest quietest slowest bottom least coldest coolest".split())
+_SHARES = {"half": 50, "halfway": 50, "quarter": 25, "third": 33, "three quarters": 75}
+_UNITS = {
+    "%": "%", "percent": "%", "°": "°C", "degree": "°C", "degrees": "°C", "°c": "°C", "c": "°C", "celsius": "°C",
+    "°f": "°F", "f": "°F", "fahrenheit": "°F", "k": "K", "kelvin": "K", "w": "W", "watts": "W", "lx": "lx",
+}  # fmt: skip
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text that carry meaning, in one form each: folded, singular, synonyms joined."""
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+    found = (_singular(word.removesuffix("'s").strip("'")) for word in re.findall(r"[\w.']+", folded))
+    joined = (SAME.get(word, word) for word in found if word not in EMPTY)
+    return frozenset(word.strip(".") for word in joined if word.strip("."))
+
+
+def _singular(word: str) -> str:
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        return word[:-3] + "y" if word.endswith("ies") else word[:-1]
+    return word
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What was said for a value: a number with its unit (None where none was said), or an end of the range."""
+
+    number: float | None = None
+    unit: str | None = None
+    extreme: str | None = None
+
+
+def amount(text: str) -> Amount | None:
+    """Read "50 %", "twenty one point five degrees", "half", "maximum"; None where it is no amount."""
+    said = alpha2digit(text.casefold().strip(), "en").replace("one ", "1 ", 1)
+    if match := re.search(r"(-?\d+(?:[.,]\d+)?)\s*([°%]?[a-z]*)", said):
+        return Amount(float(match[1].replace(",", ".")), _UNITS.get(match[2]))
+    found = set(re.findall(r"\w+", said))
+    for share, percent in _SHARES.items():
+        if set(share.split()) <= found:
+            return Amount(percent, "%")
+    if found & LARGEST:
+        return Amount(extreme="maximum")
+    if found & SMALLEST:
+        return Amount(extreme="minimum")
+    return None
+
+
+def kelvin(text: str) -> int | None:
+    """The colour temperature of "warm white", "daylight", "candle light" (K)."""
+    said = text.casefold().replace("daylight", "day light").replace("candlelight", "candle light").split()
+    tones = [KELVIN[word] for word in said if word in KELVIN]
+    return tones[0] if tones and ({"white", "light"} & set(said) or len(said) == 1) else None
+
+
+@dataclass(frozen=True)
+class Span:
+    """A time that was said: a moment (`since` equals `until`) or a stretch."""
+
+    since: datetime
+    until: datetime
+
+    @property
+    def moment(self) -> bool:
+        """Whether it is a single moment."""
+        return self.since == self.until
+
+
+_PARTS = {
+    "morning": (6, 12), "noon": (12, 13), "midday": (12, 13), "afternoon": (12, 18), "evening": (18, 23), "night": (22, 30),
+}  # fmt: skip
+_MINUTES = {"quarter past": 15, "half past": 30, "quarter to": -15}
+_CLOCK = re.compile(r"\d{1,2}[:.]\d{2}|\d\s*[ap]\.?m|\bago\b|\bo'?clock|\bat \d|\bnoon\b|\bmidnight\b|\bmidday\b")
+
+
+def when(text: str, now: datetime) -> Span | None:
+    """Read a time such as "at 14:30 yesterday", "last night" or "since noon" against `now`; None if it is none."""
+    said = _plain_clock(alpha2digit(text.casefold(), "en"))
+    if match := re.match(r"(?:between|from) (.+?) (?:and|to|until|till) (.+)", said):
+        return _between(match[1], match[2], now)
+    if match := re.match(r"since (.+)", said):
+        start = when(match[1], now)
+        return Span(start.since, now) if start else None
+    if match := re.match(r"(?:in|over|for|during|within)?\s*(?:the )?(?:last|past) (\d* ?(?:minute|hour|day|week|month)s?)$", said):
+        start = _parse(f"{match[1] if match[1][0].isdigit() else '1 ' + match[1]} ago", now)
+        return Span(start, now) if start else None
+    if not _CLOCK.search(said) and (stretch := _stretch(said, now)):
+        return stretch
+    moment = _parse(re.sub(r"\b(at|around|about|roughly|the|this|on|in|morning|evening|afternoon)\b", " ", said), now)
+    return Span(moment, moment) if moment else None
+
+
+def _between(first: str, second: str, now: datetime) -> Span | None:
+    day = next((word for word in ("yesterday", "today", "this morning") if word in second), "today")
+    since = when(first if "day" in first else f"{first} {day}", now)
+    until = when(second, now)
+    return Span(since.since, until.until) if since and until and since.since <= until.until else None
+
+
+def _plain_clock(said: str) -> str:
+    """Clock words as digits: "half past 6" is "6:30", "noon" is "12:00"."""
+    for phrase, minutes in _MINUTES.items():
+        if match := re.search(rf"(?:a )?{phrase} (\d+|\w+)", said):
+            hour = amount(match[1])
+            if hour is not None and hour.number is not None:
+                clock = int(hour.number) * 60 + minutes
+                said = said.replace(match[0], f"{clock // 60}:{clock % 60:02d}")
+    said = re.sub(r"\b(noon|midday)\b", "12:00", said)
+    said = re.sub(r"\bmidnight\b", "0:00", said)
+    return re.sub(r"\bhalf an hour\b", "30 minutes", said)
+
+
+def _stretch(said: str, now: datetime) -> Span | None:
+    """A named part of a day, or a whole day."""
+    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    if "yesterday" in said or "last" in said:
+        day -= timedelta(days=1)
+    for part, (first, last) in _PARTS.items():
+        if part in said or (part == "night" and "tonight" in said):
+            return Span(day + timedelta(hours=first), min(now, day + timedelta(hours=last)))
+    if said.strip() in ("today", "so far today", "yesterday"):
+        return Span(day, min(now, day + timedelta(days=1)))
+    return None
+
+
+def _parse(said: str, now: datetime) -> datetime | None:
+    said = re.sub(r"\s+", " ", said).strip()
+    if match := re.fullmatch(r"(today|yesterday)?\s*(\d{1,2})\s*(today|yesterday)?", said):
+        said = f"{match[1] or match[3] or ''} {match[2]}:00".strip()
+    options = {"RELATIVE_BASE": now.replace(tzinfo=None), "PREFER_DATES_FROM": "past"}
+    found = dateparser.parse(said, languages=["en"], settings=options)  # type: ignore[arg-type]
+    return None if found is None else found.replace(tzinfo=now.tzinfo)

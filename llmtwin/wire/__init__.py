@@ -1,0 +1,1 @@
+"""What travels between edge and server: prompts, adapter packages, seals. It opens no connection."""

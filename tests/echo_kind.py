@@ -1,0 +1,49 @@
+"""A kind of twin for tests, found as any third party's kind is: by its entry point. It understands JSON.
+
+`{"order": {"path": …, "value": …}}` is an order; anything else is answered by the engine's completion.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from llmtwin.models.engine.api import Request
+from llmtwin.records import (
+    AdapterUse,
+    Answer,
+    CohortUse,
+    Command,
+    Outcome,
+    Question,
+    Receipts,
+)
+from llmtwin.twins.kind import View
+
+
+class EchoKind:
+    """Answers with what was asked, and with receipts of what it could have used."""
+
+    name = "echo"
+
+    def answer(self, question: Question, view: View) -> Answer:
+        """Obey an order, or echo."""
+        prompt = view.engine.chat([{"role": "user", "content": question.text}])
+        made = view.engine.generate([Request(prompt=prompt, adapters=view.adapters)])[0]
+        if made.text.startswith("{"):
+            command = Command(
+                twin=question.twin,
+                created_at=question.at,
+                expires_at=question.at + timedelta(minutes=1),
+                **json.loads(made.text)["order"],
+            )
+            return Answer(text="ordered", outcome=Outcome.ORDERED, commands=(view.order(command),))
+        used = None
+        if view.adapter:
+            manifest = view.adapter.manifest
+            used = AdapterUse(
+                version=manifest.version, weights=manifest.weights, probability=made.probability
+            )
+        cohort = CohortUse(size=len(view.cohort), oldest_at=None, newest_at=None)
+        receipts = Receipts(adapter=used, cohort=cohort)
+        return Answer(text=made.text, outcome=Outcome.ANSWERED, receipts=receipts)
