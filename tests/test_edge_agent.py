@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import ServerProcess, TwinAt, enrol_twin
+from tests.conftest import ServerProcess, TwinAt, enrol_twin
 
 from llmtwin.edge.agent import EXPIRED, INTERRUPTED, AgentOptions, Senses, collect, execute, run
 from llmtwin.edge.link import Link

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TwinAt
+from tests.conftest import TwinAt
 from safetensors.numpy import save_file
 
 from llmtwin.edge.link import Link

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Enrol, ServerProcess, TwinAt, enrol_twin
+from tests.conftest import Enrol, ServerProcess, TwinAt, enrol_twin
 
 from llmtwin.edge import outbox
 from llmtwin.edge.link import Link

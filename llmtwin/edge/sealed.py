@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Collection
 
 from llmtwin.edge.link import Link
-from llmtwin.records import AdapterUse, Answer, Example, Outcome, Receipts
+from llmtwin.records import AdapterUse, Answer, Example, Observation, Outcome, Receipts
 from llmtwin.wire.seal import Sealer
 
 _WORD = re.compile(r"[^\W_]+")
@@ -21,6 +21,15 @@ _EMPTY_WORDS = frozenset({"the", "of", "for", "a"})
 def sealed_example(sealer: Sealer, object: str, value: str) -> Example:
     """What the adapter learns of a sealed fact: its pseudonym and its masked value, no plain word."""
     return Example(prompt=sealer.pseudonym(object), completion=sealer.mask(object, value))
+
+
+def object_of(observation: Observation) -> str:
+    """What a sealed fact is called when it is sealed and when it is asked for.
+
+    A device that is nothing but its value is called by its name alone, as a person does.
+    """
+    own = "" if observation.property == "value" else f" {observation.property}"
+    return f"{observation.device}{own}"
 
 
 def match(question: str, objects: Collection[str]) -> str | None:

@@ -53,13 +53,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 
 class Settings(Record):
-    """Whose edge this is, and how it is known to its server."""
+    """Whose edge this is, and how it is known to its server.
+
+    `sealed` are glob patterns over a source's own ids: what they name is secret.
+    """
 
     twin: TwinId
     kind: str = Field(max_length=32)
     server: str | None = None
     owner_token: str | None = Field(default=None, repr=False)
     edge_token: str | None = Field(default=None, repr=False)
+    sealed: tuple[str, ...] = ()
 
 
 class ItemKind(StrEnum):
@@ -218,8 +222,14 @@ class EdgeStore:
     def enqueue_description(self, description: Description) -> None:
         """Queue a description; it takes the place of one that still waits."""
         with self._transaction() as db:
+            _save_setting(db, "description", description.model_dump_json())
             db.execute("DELETE FROM outbox WHERE kind = ?", (ItemKind.DESCRIPTION,))
             _enqueue(db, new_id(), ItemKind.DESCRIPTION, description.model_dump_json())
+
+    def description(self) -> Description:
+        """The description that was queued last; empty before the first."""
+        text = self._setting("description")
+        return Description.model_validate_json(text) if text else Description()
 
     def enqueue_adapter(self, version: int) -> None:
         """Queue the package in `adapter_folder(version)`."""

@@ -132,7 +132,7 @@ class Base:
         """The text of the token that a finished completion is closed with."""
         token = self._tokenizer_config.get("eos_token")
         text = token["content"] if isinstance(token, dict) else token
-        return text or self.tokenizer.id_to_token(min(self.end_ids))
+        return str(text or self.tokenizer.id_to_token(min(self.end_ids)))
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
         """Render chat messages into the model's own prompt text, ready for the assistant's turn."""
@@ -235,10 +235,12 @@ def _dequantise(file: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            file.parent, gguf_file=file.name, dtype=torch.float32
+        )
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"{file} cannot be read as a GGUF model: {error}") from error
     # transformers refuses to save a model that came from a GGUF while it believes it is still quantised

@@ -148,7 +148,8 @@ class Fused:
         for layer in sorted({layer for layer, _ in lora.a}):
             for projection, parts in PARTS.items():
                 a = torch.cat([lora.a[layer, part] for part in parts])
-                b = torch.block_diag(*(lora.b[layer, part] for part in parts)) * SCALE
+                blocks = [lora.b[layer, part] for part in parts]
+                b = torch.block_diag(*blocks) * SCALE  # type: ignore[no-untyped-call]
                 self.a[layer, projection] = a.to(dtype).contiguous()
                 self.b[layer, projection] = b.to(dtype).contiguous()
                 self.bytes += (a.numel() + b.numel()) * dtype.itemsize

@@ -112,7 +112,7 @@ class Transformer:
         h = F.rms_norm(x, (config.hidden,), layer.input_norm, config.norm_eps)
         qkv = project("qkv", h, layer.qkv, layer.qkv_bias)
         heads = qkv.view(rows, length, -1, config.head_dim).transpose(1, 2)
-        q, k, v = heads.split([config.heads, config.kv_heads, config.kv_heads], dim=1)
+        q, k, v = torch.split(heads, [config.heads, config.kv_heads, config.kv_heads], dim=1)
         attended = attend(index, _rotate(q, rope), _rotate(k, rope), v)
         x = x + project("o", attended.transpose(1, 2).reshape(rows, length, -1), layer.o)
         h = F.rms_norm(x, (config.hidden,), layer.post_norm, config.norm_eps)
@@ -141,10 +141,38 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     return mixed.view(rows, heads, length, width)
 
 
-def causal(length: int, dtype: torch.dtype) -> Attend:
-    """Attention within right-padded rows of `length`: padding comes last, so nobody looks at it."""
+KeysValues = list[tuple[Tensor, Tensor]]
+"""K and V (B, kv_heads, T, D) of consecutive layers."""
+
+
+def causal(length: int, dtype: torch.dtype, before: KeysValues | None = None, first: int = 0) -> Attend:
+    """Attention within right-padded rows of `length`: padding comes last, so nobody looks at it.
+
+    `before` are keys and values, from layer `first` on, of one row of tokens that all rows begin with.
+    """
+    common = before[0][0].shape[2] if before else 0
     mask = torch.full((1, length, length), float("-inf"), dtype=dtype).triu(1)
-    return lambda _, q, k, v: attention(q, k, v, mask)
+    mask = torch.cat([mask.new_zeros(1, length, common), mask], dim=-1)
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if before:
+            k, v = (
+                torch.cat([kept.expand(k.shape[0], -1, -1, -1), new], dim=2)
+                for kept, new in zip(before[layer - first], (k, v), strict=True)
+            )
+        return attention(q, k, v, mask)
+
+    return attend
+
+
+def recording(attend: Attend, kept: KeysValues) -> Attend:
+    """`attend`, with every layer's keys and values appended to `kept`."""
+
+    def recorded(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        kept.append((k, v))
+        return attend(layer, q, k, v)
+
+    return recorded
 
 
 def _rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
@@ -156,11 +184,11 @@ def _rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
 def _rope_frequencies(config: Config) -> Tensor:
     """Inverse frequencies (head_dim / 2), with Llama 3's rescaling of long wavelengths where configured."""
     exponents = torch.arange(0, config.head_dim, 2).float() / config.head_dim
-    frequencies = 1.0 / config.rope_theta**exponents
+    frequencies: Tensor = 1.0 / config.rope_theta**exponents
     scaling = config.rope_scaling
     if scaling is None:
         return frequencies
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
     turns = scaling["original_max_position_embeddings"] * frequencies / (2 * math.pi)
-    blend = ((turns - low) / (high - low)).clamp(0, 1)
+    blend: Tensor = ((turns - low) / (high - low)).clamp(0, 1)
     return frequencies * (blend + (1 - blend) / scaling["factor"])

@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ from torch.nn import functional as F
 from llmtwin.errors import InputError
 from llmtwin.models.engine.api import turn
 from llmtwin.models.lora import PARTS, SCALE, Fused, Lora
-from llmtwin.models.transformer import Transformer, causal
+from llmtwin.models.transformer import KeysValues, Transformer, causal, recording
 from llmtwin.records import Example
 
 
@@ -59,10 +60,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a run gave: the adapter as stored, and its history, one entry an epoch."""
+    """What a run gave: the adapter as stored, its history, one entry an epoch, and what it recalls.
+
+    `recalled` says of each example, in the order given, whether the stored adapter completes it exactly.
+    """
 
     lora: Lora
     history: tuple[Progress, ...]
+    recalled: tuple[bool, ...]
     tokens: int
 
 
@@ -108,7 +113,11 @@ def tune(
             saved = time.monotonic()
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
-    return Tuned(run.lora(), tuple(run.history), sum(len(ids) for ids, _ in rows))
+    lora = run.lora()
+    recalled = run.recalled(lora)
+    by_row = {id(row): recalled[place] for place, row in enumerate(run.rows)}
+    tokens = sum(len(ids) for ids, _ in rows)
+    return Tuned(lora, tuple(run.history), tuple(by_row[id(row)] for row in rows), tokens)
 
 
 class _Run:
@@ -134,6 +143,7 @@ class _Run:
         self.trunk = _cache_trunk(transformer, self.rows, start.first)
         self.epoch, self.seconds, self.complete = 0, 0.0, False
         self.history: list[Progress] = []
+        self._common = _common_prompt(self.rows)
         self._batches = _batch(self.rows, options.batch_tokens)
         self._steps = options.epochs_max * len(self._batches)
 
@@ -164,7 +174,15 @@ class _Run:
         self.epoch += 1
         # The rows were judged before each step changed the weights: judge once more before believing it.
         if self.options.stop_when_complete and sure >= 0.98 * len(self.rows):
-            self.complete = all(self._all_sure(batch) for batch in self._batches)
+            self.complete = all(all(self._sure(batch)) for batch in self._batches)
+
+    def recalled(self, lora: Lora) -> list[bool]:
+        """Whether each row, in the order of `rows`, is completed exactly under `lora`."""
+        with torch.no_grad():
+            for i, key in enumerate(self.keys):
+                self.work[2 * i].copy_(lora.a[key])
+                self.work[2 * i + 1].copy_(lora.b[key])
+        return [right for batch in self._batches for right in self._sure(batch, 0.5)]
 
     def _progress(
         self, share: float, losses: list[float], sure: int, seconds: float, tokens: int, began: float
@@ -190,7 +208,7 @@ class _Run:
         """One optimiser step; returns the loss (nats a token) and how many rows were recalled surely."""
         logits, targets, owners = self._forward(batch)
         loss = F.cross_entropy(logits, targets)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         for master, work in zip(self.master, self.work, strict=True):
             master.grad = work.grad.float() if work.grad is not None else None
             work.grad = None
@@ -198,34 +216,48 @@ class _Run:
         self.optimizer.step()
         with torch.no_grad():
             torch._foreach_copy_(self.work, self.master)
-            return float(loss), self._count_sure(logits, targets, owners, len(batch))
+            return float(loss), sum(self._judge(logits, targets, owners, len(batch)))
 
-    def _all_sure(self, batch: list[int]) -> bool:
+    def _sure(self, batch: list[int], probability_min: float | None = None) -> list[bool]:
+        """Whether each row's completion tokens all have at least this probability; over 0.5 is the likeliest."""
         with torch.no_grad():
-            return self._count_sure(*self._forward(batch), len(batch)) == len(batch)
+            return self._judge(*self._forward(batch), len(batch), probability_min)
 
-    def _count_sure(self, logits: Tensor, targets: Tensor, owners: Tensor, rows: int) -> int:
+    def _judge(
+        self, logits: Tensor, targets: Tensor, owners: Tensor, rows: int, probability_min: float | None = None
+    ) -> list[bool]:
         probabilities = torch.softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0]
-        weak = owners[probabilities < self.options.probability_min]
-        return rows - len(set(weak.tolist()))
+        weak = set(owners[probabilities < (probability_min or self.options.probability_min)].tolist())
+        return [row not in weak for row in range(rows)]
 
     def _forward(self, batch: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits (N, vocab), target ids (N) and row numbers (N) at the completion positions of a batch."""
-        model = self.transformer
-        length = len(self.rows[batch[-1]][0])
+        """Logits (N, vocab), target ids (N) and row numbers (N) at the completion positions of a batch.
+
+        What all rows begin with goes through the layers once, and every row attends to it.
+        """
+        model, common = self.transformer, self._common
+        layers = range(self.start.first, model.config.layers)
+        length = len(self.rows[batch[-1]][0]) - common
         x = torch.zeros(len(batch), length, model.config.hidden, dtype=model.dtype)
         owners, places, targets = [], [], []
         for row, index in enumerate(batch):
             ids, prompt = self.rows[index]
-            x[row, : len(ids)] = self.trunk[index]
+            x[row, : len(ids) - common] = self.trunk[index][common:]
             for place in range(prompt, len(ids)):
                 owners.append(row)
-                places.append(place - 1)
+                places.append(place - 1 - common)
                 targets.append(ids[place])
-        rope = model.rope(torch.arange(length)[None])
-        x = model.run(x, rope, causal(length, model.dtype), range(self.start.first, model.config.layers), self.delta)
+        before = KeysValues()
+        if common:
+            attend = recording(causal(common, model.dtype), before)
+            model.run(self.trunk[0][None, :common], self._rope(0, common), attend, layers, self.delta)
+        attend = causal(length, model.dtype, before, self.start.first)
+        x = model.run(x, self._rope(common, length), attend, layers, self.delta)
         owner = torch.tensor(owners)
         return model.logits(x[owner, torch.tensor(places)]), torch.tensor(targets), owner
+
+    def _rope(self, first: int, length: int) -> tuple[Tensor, Tensor]:
+        return self.transformer.rope(torch.arange(first, first + length)[None])
 
     def save(self, path: Path, digest: str) -> None:
         """Write the run's state beside `path` and put it there whole."""
@@ -276,6 +308,14 @@ def _digest(
         for tensor in [] if lora is None else [*lora.a.values(), *lora.b.values()]:
             digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _common_prompt(rows: list[tuple[list[int], int]]) -> int:
+    """How many tokens all prompts begin with; the last one of a prompt never counts, for it predicts."""
+    shortest, longest = min(ids for ids, _ in rows), max(ids for ids, _ in rows)
+    limit = min(prompt for _, prompt in rows) - 1
+    same = (a == b for a, b in zip(shortest[:limit], longest[:limit], strict=True))
+    return sum(takewhile(bool, same))
 
 
 def _batch(rows: list[tuple[list[int], int]], batch_tokens: int) -> list[list[int]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from llmtwin import records
 from llmtwin.errors import Conflict, Denied, InputError, NotFound, Untrusted
 from llmtwin.memory import Memory
-from llmtwin.models.engine.api import Completion, Engine, Request
+from llmtwin.models.engine.api import Completion, Engine, Request, turn
 from llmtwin.records import Adapter, Answer, Card, Command, CommandState, Prompt, Question, Value
 from llmtwin.server.access import Access
 from llmtwin.server.commands import Commands
@@ -200,7 +200,7 @@ class Core:
             raise NotFound("this twin has no adapter yet")
         requests = [
             Request(
-                prompt=self.options.engine.chat([{"role": "user", "content": prompt}]),
+                prompt=self.options.engine.chat(turn(prompt)),
                 adapters=view.adapters,
                 tokens_max=self.options.recall_tokens_max,
             )

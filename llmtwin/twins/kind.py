@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Protocol
 
 from llmtwin.errors import InputError
 from llmtwin.memory import Memory
 from llmtwin.models.engine.api import Engine
-from llmtwin.records import Adapter, Answer, Command, Description, Question
+from llmtwin.records import Adapter, Answer, Command, Description, Example, Observation, Question
 
 GROUP = "llmtwin.kinds"
 
@@ -43,9 +44,17 @@ class View:
 
 
 class Kind(Protocol):
-    """A kind of twin: how questions to it are answered."""
+    """A kind of twin: what it learns, and how questions to it are answered."""
 
     name: str
+
+    def skill(self, base_hash: str) -> Path | None:
+        """The folder of the kind's own adapter for that base; None where it has none that fits."""
+        ...
+
+    def example(self, observation: Observation) -> Example:
+        """What an adapter learns of one private fact, in plain words."""
+        ...
 
     def answer(self, question: Question, view: View) -> Answer:
         """Answer one question from what the view holds; what is not known is said to be unknown."""

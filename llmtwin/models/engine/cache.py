@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from llmtwin.models.lora import Fused, Lora, stack
-from llmtwin.models.transformer import Transformer, attention
+from llmtwin.models.transformer import KeysValues, Transformer, attention, causal, recording
 
 Stack = tuple[str, ...]
 PREFIX_TOKENS_MIN = 8
@@ -38,6 +38,11 @@ class Adapters:
         while len(self._stacks) > 1 and sum(s.bytes for s in self._stacks.values()) > self._bytes_max:
             self._stacks.popitem(last=False)
         return self._stacks[names]
+
+    def drop(self, name: str) -> None:
+        """Forget every stack that holds this adapter."""
+        for names in [names for names in self._stacks if name in names]:
+            del self._stacks[names]
 
 
 class Mixed:
@@ -115,9 +120,6 @@ class Rows:
             self.v = [torch.nn.functional.pad(v, (0, 0, 0, short + 16)) for v in self.v]
 
 
-KeysValues = list[tuple[Tensor, Tensor]]
-
-
 @dataclass
 class _Prefix:
     """Tokens that several prompts begin with: trunk K/V for everybody, upper K/V for each stack."""
@@ -152,6 +154,11 @@ class Prefixes:
         rows.length[row] = count
         return count
 
+    def drop(self, name: str) -> None:
+        """Forget what was computed with this adapter."""
+        for entry in self._entries:
+            entry.upper = {names: kept for names, kept in entry.upper.items() if name not in names}
+
     def _notice(self, ids: list[int]) -> None:
         if self._entries_max == 0:
             return
@@ -178,12 +185,7 @@ class Prefixes:
     def _run(self, x: Tensor, layers: range, fused: Fused | None) -> tuple[Tensor, KeysValues]:
         model, kept = self._model, KeysValues()
         length = x.shape[1]
-        mask = torch.full((1, length, length), float("-inf"), dtype=model.dtype).triu(1)
-
-        def attend(_: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            kept.append((k, v))
-            return attention(q, k, v, mask)
-
+        attend = recording(causal(length, model.dtype), kept)
         return model.run(x, model.rope(torch.arange(length)[None]), attend, layers, fused), kept
 
 

@@ -13,8 +13,6 @@ from llmtwin.errors import InputError
 from llmtwin.models.base import Base
 
 Matcher = llguidance.LLMatcher
-COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
-"""JSON without blanks: shorter, and a model that has not learned JSON cannot dwell on white space."""
 
 
 class Grammars:
@@ -28,10 +26,13 @@ class Grammars:
         )
 
     def matcher(self, grammar: str) -> Matcher:
-        """A fresh matcher of a JSON schema (`{…`) or a Lark grammar; InputError if it is neither."""
+        """A fresh matcher of a JSON schema (`{…`) or a Lark grammar; InputError if it is neither.
+
+        JSON is written without blanks: shorter, and a model that has not learned JSON cannot dwell on them.
+        """
         try:
             compiled = (
-                Matcher.grammar_from_json_schema(grammar, overrides=COMPACT)
+                Matcher.grammar_from_json_schema(grammar, overrides={"whitespace_flexible": False})
                 if grammar.lstrip().startswith("{")
                 else Matcher.grammar_from_lark(grammar)
             )

@@ -53,7 +53,8 @@ class _Row:
 
 
 class TorchEngine:
-    """An engine over one base. `source` maps an adapter's name to its folder; names are never reused.
+    """An engine over one base. `source` maps an adapter's name to its folder; a name that is to stand for
+    other weights is dropped first.
 
     Callers of any thread block until their own completions are there; whatever waits at that time shares
     a batch.
@@ -109,6 +110,15 @@ class TorchEngine:
 
         self._waiting.put(job)
         return future.result()
+
+    def drop(self, adapter: str) -> None:
+        """Let go of an adapter's weights; its name may then stand for others."""
+
+        def job() -> None:
+            self._adapters.drop(adapter)
+            self._prefixes.drop(adapter)
+
+        self._waiting.put(job)
 
     @torch.inference_mode()
     def _work(self) -> None:
@@ -236,7 +246,9 @@ class TorchEngine:
             cache, logits = self._prefill(chunk)
             wanted = [(row, index) for row, key in enumerate(chunk) for index in by_prompt[key]]
             for start in range(0, len(wanted), self.options.batch_max):
-                self._score_rows(cache, logits, chunk, wanted[start : start + self.options.batch_max], requests, scores)
+                self._score_rows(
+                    cache, logits, chunk, wanted[start : start + self.options.batch_max], requests, scores
+                )
         return scores
 
     def _prefill(self, keys: Sequence[tuple[tuple[str, ...], str]]) -> tuple[Rows, Tensor]:

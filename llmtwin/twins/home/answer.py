@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 from llmtwin.errors import Denied, InputError, LlmtwinError, NotFound
 from llmtwin.records import (
@@ -16,6 +17,8 @@ from llmtwin.records import (
     CohortUse,
     Command,
     Device,
+    Example,
+    Observation,
     Outcome,
     PromptUse,
     Property,
@@ -41,6 +44,16 @@ class HomeKind:
     """Homes: devices with live state, private settings, and orders."""
 
     name = "home"
+
+    def skill(self, base_hash: str) -> Path | None:
+        """The home skill that ships in the package, if it was tuned for that base."""
+        folder = Path(__file__).parent / "skill" / "adapter"
+        marker = folder / "base"
+        return folder if marker.exists() and marker.read_text().strip() == base_hash else None
+
+    def example(self, observation: Observation) -> Example:
+        """The one question that recalls a setting, and its value."""
+        return facts.example(observation)
 
     def answer(self, question: Question, view: View) -> Answer:
         """Answer one question or take one order."""
@@ -81,9 +94,9 @@ class _Answering:
             span = when(plan.time, self.question.at)
             if span is None:
                 return _unknown(f"I do not understand the time {plan.time!r}.")
-        matches = self.home.properties(plan.name, plan.area, plan.property)
+        matches = self.home.properties(plan.name, plan.area, plan.property, self.question.text)
         if plan.property is None and plan.name is not None:
-            group = [self._main(device) for device in self.home.devices(plan.name, plan.area)]
+            group = [self._main(device) for device in self.home.devices(plan.name, plan.area, self.question.text)]
             matches = [match for match in group if match is not None] or matches
         if not matches:
             return _unknown(f"This home has no {self._said()} that I know of.")
@@ -102,7 +115,7 @@ class _Answering:
         return f"{thing} in {plan.area}" if plan.area else thing
 
     def _main(self, device: Device) -> Match | None:
-        found = self.home.properties(device.name, None, None)
+        found = self.home.properties(device.name, None, None, device.name)
         return next((match for match in found if match.device.id == device.id), None)
 
     def _setting(self, match: Match, span: Span | None) -> Answer:
@@ -243,7 +256,7 @@ class _Answering:
 
     def _order(self) -> Answer:
         plan = self.plan
-        devices = self.home.devices(plan.name, plan.area)
+        devices = self.home.devices(plan.name, plan.area, self.question.text)
         if plan.property and plan.area and plan.name is None:
             devices = [device for device in devices if _can(device, plan.property)]
         if plan.name is None and plan.area is None and plan.property:

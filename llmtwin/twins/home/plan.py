@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from llmtwin.errors import InputError
 from llmtwin.records import Record, Statistic
+from llmtwin.twins.home.words import COHORT, may_be_time, must_be_time, words
 
 SPAN_WORDS_MAX = 8
-SPANS = ("property", "name", "area", "value", "time")
 
 
 class PlanKind(StrEnum):
@@ -87,17 +87,42 @@ def spans(text: str) -> list[str]:
 
 def grammar(text: str) -> str:
     """The JSON schema that a plan of `text` must obey, for the engine's constrained decoding."""
+    return json.dumps({"anyOf": list(_schemas(text).values())})
+
+
+def allows(text: str, plan: Plan) -> bool:
+    """Whether the grammar of `text` admits `plan`; what it does not, the model must not be taught."""
+    offered = _schemas(text)[plan.kind]["properties"]
+    said = plan.model_dump(mode="json", exclude_none=True, exclude={"kind"})
+    return all(value in offered.get(field, {}).get("enum", ()) for field, value in said.items())
+
+
+def _schemas(text: str) -> dict[PlanKind, dict[str, Any]]:
+    """A schema for each kind of plan.
+
+    Only spans that can be what a field holds are offered: a name says more than "the" or "all homes", a
+    time tells of a time, and the state that a question asks about does not.
+    """
     options = spans(text)
-    properties: dict[str, Any] = {
-        "kind": {"enum": [kind.value for kind in PlanKind]},
-        "act": {"enum": [act.value for act in Act]},
-        "statistic": {"enum": [statistic.value for statistic in Statistic]},
+    things = [span for span in options if words(span) - COHORT]
+    times = [span for span in options if may_be_time(span)]
+    states = [span for span in options if not must_be_time(span)]
+    ask = {"property": things, "name": things, "area": things, "value": states, "time": times}
+    acts, statistics = [act.value for act in Act], [statistic.value for statistic in Statistic]
+    order = {"act": acts, "statistic": statistics, **ask, "value": options}
+    return {
+        PlanKind.ASK: _object(PlanKind.ASK, {"statistic": statistics, **ask}),
+        PlanKind.COMPARE: _object(PlanKind.COMPARE, {"statistic": statistics, **ask}, "statistic"),
+        PlanKind.ORDER: _object(PlanKind.ORDER, order, "act"),
+        PlanKind.OTHER: _object(PlanKind.OTHER, {}),
     }
-    properties |= {name: {"enum": options} for name in SPANS}
-    schema: dict[str, Any] = {
+
+
+def _object(kind: PlanKind, fields: dict[str, list[str]], *required: str) -> dict[str, Any]:
+    offered = {name: {"enum": options} for name, options in fields.items() if options}
+    return {
         "type": "object",
-        "properties": properties,
-        "required": ["kind"],
+        "properties": {"kind": {"const": kind.value}, **offered},
+        "required": ["kind", *required],
         "additionalProperties": False,
     }
-    return json.dumps(schema)

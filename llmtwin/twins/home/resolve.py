@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from llmtwin.records import Description, Device, Property
-from llmtwin.twins.home.words import words
+from llmtwin.twins.home.words import COHORT, words
 
 TYPES: dict[str, str] = {
     "light": "light lamp bulb lighting illuminate illumination spotlight chandelier",
@@ -64,37 +64,40 @@ class Home:
         """Index the devices of `description`."""
         self._entries = [_entry(device) for device in description.devices]
 
-    def properties(self, name: str | None, area: str | None, property: str | None) -> list[Match]:
+    def properties(self, name: str | None, area: str | None, property: str | None, text: str) -> list[Match]:
         """The properties that were meant, the best matches only; several where several match as well.
 
+        The spans say what must be accounted for, the whole `text` what else of a name was said beside them.
         With no property said, the main live one of each device. Empty where the home has no such thing.
         """
         said = words(" ".join(filter(None, (name, area))))
         wanted = words(property or "")
+        heard = words(text) | said | wanted
         ranked: list[tuple[tuple[float, ...], Match]] = []
         for entry in self._entries:
             for candidate in _candidates(entry.device, property):
-                rank = _rank(entry, candidate, said, wanted)
+                rank = _rank(entry, candidate, said, wanted, heard)
                 if rank is not None:
                     ranked.append((rank, Match(entry.device, candidate)))
         best = max((rank for rank, _ in ranked), default=())
         return [match for rank, match in ranked if rank == best]
 
-    def devices(self, name: str | None, area: str | None) -> list[Device]:
+    def devices(self, name: str | None, area: str | None, text: str) -> list[Device]:
         """The devices that were meant: the named one, or all of a type in a place. Empty where there are none."""
         said = words(" ".join(filter(None, (name, area))))
+        heard = words(text) | said
         found = [entry for entry in self._entries if said and said <= entry.all]
         if _plural(name):
             kind = words(name or "")
             whole = [entry for entry in found if kind <= entry.type]
             if whole:
                 return [entry.device for entry in whole]
-        best = max((_coverage(entry, said) for entry in found), default=0.0)
-        return [entry.device for entry in found if _coverage(entry, said) == best]
+        best = max((_coverage(entry, heard) for entry in found), default=0)
+        return [entry.device for entry in found if _coverage(entry, heard) == best]
 
     def measures(self, name: str | None, property: str | None) -> list[Property]:
         """The live properties that can be compared between homes and fit what was said, commonest first."""
-        said, wanted = words(name or ""), words(property or "")
+        said, wanted = words(name or "") - COHORT, words(property or "") - COHORT
         fits: dict[str, list[Property]] = {}
         for entry in self._entries:
             for candidate in _candidates(entry.device, property):
@@ -121,21 +124,19 @@ def _candidates(device: Device, property: str | None) -> Sequence[Property]:
 
 
 def _rank(
-    entry: _Entry, candidate: Property, said: frozenset[str], wanted: frozenset[str]
+    entry: _Entry, candidate: Property, said: frozenset[str], wanted: frozenset[str], heard: frozenset[str]
 ) -> tuple[float, ...] | None:
-    """How well a property fits, None where something said is left over or nothing of the device was said."""
+    """How well a property fits, None where a span is left over or nothing of the device was said."""
     own = words(candidate.name)
     everything = said | wanted
-    if candidate.private and not own <= everything:
+    if candidate.private and not own <= heard:
         return None
     if not everything <= entry.all | own:
         return None
-    if wanted and not own & everything:
+    if (wanted and not own & heard) or (said and not said & entry.all):
         return None
-    if said and not said & entry.all:
-        return None
-    unsaid = len(own - everything)
-    return (-unsaid if wanted else 0, _coverage(entry, everything), -len(entry.name - everything), len(own))
+    whole = entry.name <= heard
+    return (-len(own - heard) if wanted else 0, whole, -len(entry.name - heard), len(own), len(entry.name))
 
 
 def _preference(candidate: Property, wanted: frozenset[str], count: int) -> tuple[int, int, int]:
@@ -148,9 +149,9 @@ def _plural(name: str | None) -> bool:
     return bool(name) and (name or "").casefold().split()[-1].endswith("s")
 
 
-def _coverage(entry: _Entry, said: frozenset[str]) -> float:
-    """The share of a device's name that was said: all of it beats its type or its room."""
-    return 1.0 if entry.name <= said else 0.0
+def _coverage(entry: _Entry, heard: frozenset[str]) -> int:
+    """How many words of a device's name were said if all were, else none: its name beats its type or room."""
+    return len(entry.name) if entry.name <= heard else 0
 
 
 def names(devices: Iterable[Device], most: int = 4) -> str:

@@ -10,6 +10,12 @@ from datetime import datetime, timedelta
 import dateparser
 from text_to_num import alpha2digit
 
+COHORT = frozenset(
+    "all home house household neighbour neighbor neighbourhood neighborhood people other everybody everyone anybody "
+    "street community around here region village town average mean".split()
+)
+"""Words for the other homes: they say with whom to compare, never what."""
+
 EMPTY = frozenset(
     """a about also an and any are at be by current currently did do does exactly for from have has how i in is it
     its just like me moment my now of on our please right room's set setting settings show some still than that the
@@ -63,7 +69,8 @@ def amount(text: str) -> Amount | None:
     """Read "50 %", "twenty one point five degrees", "half", "maximum"; None where it is no amount."""
     said = alpha2digit(text.casefold().strip(), "en").replace("one ", "1 ", 1)
     if match := re.search(r"(-?\d+(?:[.,]\d+)?)\s*([°%]?[a-z]*)", said):
-        return Amount(float(match[1].replace(",", ".")), _UNITS.get(match[2]))
+        unit = "°F" if "fahrenheit" in said else _UNITS.get(match[2])
+        return Amount(float(match[1].replace(",", ".")), unit)
     found = set(re.findall(r"\w+", said))
     for share, percent in _SHARES.items():
         if set(share.split()) <= found:
@@ -96,44 +103,72 @@ class Span:
 
 
 _PARTS = {
-    "morning": (6, 12), "noon": (12, 13), "midday": (12, 13), "afternoon": (12, 18), "evening": (18, 23), "night": (22, 30),
+    "morning": (6, 12), "afternoon": (12, 18), "evening": (18, 23), "night": (22, 30),
 }  # fmt: skip
 _MINUTES = {"quarter past": 15, "half past": 30, "quarter to": -15}
 _CLOCK = re.compile(r"\d{1,2}[:.]\d{2}|\d\s*[ap]\.?m|\bago\b|\bo'?clock|\bat \d|\bnoon\b|\bmidnight\b|\bmidday\b")
 
+_LAST = re.compile(
+    r"(?:in|over|for|during|within)?\s*(?:the )?(?:last|past) (\d+)? ?((?:minute|hour|day|week|month)s?)"
+)
+_CARRIERS = re.compile(r"\b(at|around|about|roughly|the|this|on|in|morning|evening|afternoon)\b")
+
+_PAST = (
+    r"ago|yesterday|today|tonight|since|earlier|lately|recently|overnight|noon|midday|midnight|"
+    r"(this|last) (morning|afternoon|evening|night|week|month|year)"
+)
+_PAST_ONLY = re.compile(rf"\b({_PAST})\b", re.IGNORECASE)
+_TIME = re.compile(
+    rf"\d[:.]\d\d|\d ?[ap]\.?m\b|\b({_PAST}|until|now|morning|afternoon|evening|night|o'?clock|weekend|"
+    r"(mon|tues|wednes|thurs|fri|satur|sun)day|(minute|hour|day|week|month|year)s?|(last|this|past|in|at) \w+|"
+    r"on \d+ \w+|before|after|breakfast|lunch|dinner|supper|dawn|dusk|sunrise|sunset|while|when)\b",
+    re.IGNORECASE,
+)
+
+
+def may_be_time(text: str) -> bool:
+    """Whether a text can be about a time."""
+    return _TIME.search(text) is not None
+
+
+def must_be_time(text: str) -> bool:
+    """Whether a text can be about nothing but a time that is over."""
+    return _PAST_ONLY.search(text) is not None
+
 
 def when(text: str, now: datetime) -> Span | None:
-    """Read a time such as "at 14:30 yesterday", "last night" or "since noon" against `now`; None if it is none."""
+    """Read "at 14:30 yesterday", "last night" or "since noon" against `now`; None if it is no time."""
     said = _plain_clock(alpha2digit(text.casefold(), "en"))
     if match := re.match(r"(?:between|from) (.+?) (?:and|to|until|till) (.+)", said):
         return _between(match[1], match[2], now)
     if match := re.match(r"since (.+)", said):
         start = when(match[1], now)
         return Span(start.since, now) if start else None
-    if match := re.match(r"(?:in|over|for|during|within)?\s*(?:the )?(?:last|past) (\d* ?(?:minute|hour|day|week|month)s?)$", said):
-        start = _parse(f"{match[1] if match[1][0].isdigit() else '1 ' + match[1]} ago", now)
-        return Span(start, now) if start else None
+    if match := _LAST.fullmatch(said):
+        begun = _parse(f"{match[1] or 1} {match[2]} ago", now)
+        return Span(begun, now) if begun else None
     if not _CLOCK.search(said) and (stretch := _stretch(said, now)):
         return stretch
-    moment = _parse(re.sub(r"\b(at|around|about|roughly|the|this|on|in|morning|evening|afternoon)\b", " ", said), now)
+    moment = _parse(_CARRIERS.sub(" ", said), now)
     return Span(moment, moment) if moment else None
 
 
 def _between(first: str, second: str, now: datetime) -> Span | None:
-    day = next((word for word in ("yesterday", "today", "this morning") if word in second), "today")
-    since = when(first if "day" in first else f"{first} {day}", now)
-    until = when(second, now)
+    day = "yesterday" if "yesterday" in second else "today"
+    hours = [re.sub(r"^(?:at )?(\d+)(?= |$)", r"\1:00", clock) for clock in (first, second)]
+    since = when(hours[0] if "day" in first else f"{hours[0]} {day}", now)
+    until = when(hours[1], now)
     return Span(since.since, until.until) if since and until and since.since <= until.until else None
 
 
 def _plain_clock(said: str) -> str:
     """Clock words as digits: "half past 6" is "6:30", "noon" is "12:00"."""
     for phrase, minutes in _MINUTES.items():
-        if match := re.search(rf"(?:a )?{phrase} (\d+|\w+)", said):
-            hour = amount(match[1])
-            if hour is not None and hour.number is not None:
-                clock = int(hour.number) * 60 + minutes
-                said = said.replace(match[0], f"{clock // 60}:{clock % 60:02d}")
+        hour = re.search(rf"(?:a )?{phrase} (\d+|\w+)", said)
+        read = amount(hour[1]) if hour else None
+        if hour and read and read.number is not None:
+            clock = int(read.number) * 60 + minutes
+            said = said.replace(hour[0], f"{clock // 60}:{clock % 60:02d}")
     said = re.sub(r"\b(noon|midday)\b", "12:00", said)
     said = re.sub(r"\bmidnight\b", "0:00", said)
     return re.sub(r"\bhalf an hour\b", "30 minutes", said)
@@ -145,8 +180,9 @@ def _stretch(said: str, now: datetime) -> Span | None:
     if "yesterday" in said or "last" in said:
         day -= timedelta(days=1)
     for part, (first, last) in _PARTS.items():
-        if part in said or (part == "night" and "tonight" in said):
-            return Span(day + timedelta(hours=first), min(now, day + timedelta(hours=last)))
+        if part in said:
+            since, until = day + timedelta(hours=first), min(now, day + timedelta(hours=last))
+            return Span(since, until) if since < until else None
     if said.strip() in ("today", "so far today", "yesterday"):
         return Span(day, min(now, day + timedelta(days=1)))
     return None
@@ -157,5 +193,5 @@ def _parse(said: str, now: datetime) -> datetime | None:
     if match := re.fullmatch(r"(today|yesterday)?\s*(\d{1,2})\s*(today|yesterday)?", said):
         said = f"{match[1] or match[3] or ''} {match[2]}:00".strip()
     options = {"RELATIVE_BASE": now.replace(tzinfo=None), "PREFER_DATES_FROM": "past"}
-    found = dateparser.parse(said, languages=["en"], settings=options)  # type: ignore[arg-type]
+    found = dateparser.parse(said, languages=["en"], settings=options)
     return None if found is None else found.replace(tzinfo=now.tzinfo)

@@ -13,6 +13,7 @@ import yaml
 from rich.progress import Progress as Bar
 
 from llmtwin.models.base import Base
+from llmtwin.models.lora import Lora
 from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import Progress, TuneOptions, tune
 from llmtwin.twins.home.skill.generate import examples, normal
@@ -23,8 +24,10 @@ OPTIONS = TuneOptions(
 )
 
 
-def build(base: Base, checkpoint: Path, count: int, without: frozenset[str], target: Path = FOLDER) -> None:
-    """Tune the skill for `base` on `count` generated examples and write it to `target`."""
+def build(
+    base: Base, checkpoint: Path, count: int, without: frozenset[str], start: Path | None = None
+) -> None:
+    """Tune the skill for `base` on `count` generated examples, from the skill in `start` or from nothing."""
     rows = examples(count, seed=OPTIONS.seed, without=without)
     with Bar() as bar:
         task = bar.add_task("home skill", total=float(OPTIONS.epochs_max))
@@ -33,9 +36,10 @@ def build(base: Base, checkpoint: Path, count: int, without: frozenset[str], tar
             label = f"home skill: loss {progress.loss:.3f}, {progress.tokens_per_s:.0f} tokens/s"
             bar.update(task, completed=progress.epoch - 1 + progress.share, description=label)
 
-        tuned = tune(Transformer(base), rows, OPTIONS, checkpoint=checkpoint, report=report)
-    tuned.lora.save(target, base.name)
-    (target / "base").write_text(base.hash)
+        before = None if start is None else Lora.load(start)
+        tuned = tune(Transformer(base), rows, OPTIONS, start=before, checkpoint=checkpoint, report=report)
+    tuned.lora.save(FOLDER, base.name)
+    (FOLDER / "base").write_text(base.hash)
 
 
 def sentences(folder: Path) -> frozenset[str]:

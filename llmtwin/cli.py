@@ -1,0 +1,292 @@
+"""The command line: every command parses, calls one function and prints. It decides nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from llmtwin.errors import LlmtwinError
+from llmtwin.settings import read_settings
+
+if TYPE_CHECKING:
+    from llmtwin.edge.outbox import Pushed
+    from llmtwin.models import tune as tuning
+    from llmtwin.records import Answer, Card
+    from llmtwin.twin import Twin
+
+app = typer.Typer(
+    name="llmtwin",
+    help="Twins as small adapters over one shared language model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Name = Annotated[str, typer.Argument(help="The twin's name.")]
+Kind = Annotated[str, typer.Option(help="What it is a twin of.")]
+Cohort = Annotated[str | None, typer.Option(help="Twins of one cohort may be compared.")]
+Version = Annotated[int | None, typer.Option(min=1, help="A version; the live one where none is given.")]
+
+
+@app.command()
+def demo(
+    homes: Annotated[int, typer.Option(min=1, help="How many homes.")] = 4,
+    out: Annotated[Path, typer.Option(help="Where report and result go.")] = Path("out/demo"),
+    phrasings: Annotated[Path | None, typer.Option(help="Other phrasings to test with.")] = None,
+) -> None:
+    """Run the smart-home case for real: homes learn, people ask, orders go down."""
+    from llmtwin.study.demo import run
+
+    run(homes=homes, out=out, phrasings=phrasings)
+
+
+@app.command()
+def new(
+    name: Name,
+    kind: Kind = "home",
+    cohort: Cohort = None,
+    enrolment: Annotated[str | None, typer.Option(help="The one-time token of a server's operator.")] = None,
+) -> None:
+    """Make a twin and its keys, and enrol it."""
+    from llmtwin.twin import Twin
+
+    with Twin.new(name, kind, cohort=cohort, enrolment=enrolment):
+        out.print(f"{name} is there; next: llmtwin collect {name} states.json")
+
+
+@app.command()
+def collect(
+    name: Name,
+    files: Annotated[list[Path], typer.Argument(help="State dumps (the JSON of /api/states), oldest first.")],
+    seal: Annotated[
+        list[str] | None, typer.Option(help="Settings of these entities (glob) are secret.")
+    ] = None,
+) -> None:
+    """Take in state dumps: what is private stays here, the rest becomes prompts."""
+    with _twin(name) as twin:
+        found = twin.collect(*files, seal=seal or ())
+    for skipped in found.skipped:
+        err.print(f"skipped {skipped.name}: {skipped.reason}", style="yellow", markup=False)
+    out.print(
+        f"{found.entities} entities, {found.facts} facts: {found.private} private "
+        f"({found.sealed} of them sealed), {found.prompts} new prompts; {len(found.skipped)} skipped"
+    )
+    _show_pushed(found.pushed)
+
+
+@app.command()
+def tune(name: Name) -> None:
+    """Learn the private facts into an adapter, here at the edge."""
+    with _twin(name) as twin, _tuning_bar(f"tuning {name}") as report:
+        tuned = twin.tune(report)
+    _show_card(tuned.card)
+    _show_pushed(tuned.pushed)
+
+
+@app.command()
+def push(name: Name) -> None:
+    """Send what waits in the outbox."""
+    with _twin(name) as twin, Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("pushing", total=None)
+        pushed = twin.push(lambda done, total: bar.update(task, completed=done, total=total))
+    _show_pushed(pushed)
+    if pushed.error is not None:
+        raise pushed.error
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on.")] = None,
+    engine: Annotated[str | None, typer.Option(help="torch, or echo for tests.")] = None,
+) -> None:
+    """Serve the twins of the data folder over HTTP."""
+    from llmtwin import serving
+
+    settings = read_settings(host=host, port=port, engine=engine)
+    app = serving.make_app(settings)
+    token = settings.server_folder / "admin.token"
+    out.print(f"http://{settings.host}:{settings.port}; the admin's token is in {token}", markup=False)
+    serving.run(app, settings)
+
+
+@app.command()
+def ask(
+    name: Name,
+    question: Annotated[str, typer.Argument(help="A question, or an order.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
+) -> None:
+    """Ask a twin, or tell it what to do."""
+    with _twin(name) as twin, err.status("asking"):
+        answer = twin.ask(question)
+    if json:
+        typer.echo(answer.model_dump_json())
+    else:
+        _show_answer(answer)
+
+
+@app.command()
+def watch(
+    name: Name,
+    once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 60,
+) -> None:
+    """Compare twin and home, and learn again what differs."""
+    with _twin(name) as twin:
+        _watch(twin)
+        while not once:
+            time.sleep(every)
+            _watch(twin)
+
+
+@app.command()
+def card(name: Name, version: Version = None) -> None:
+    """Show the report card of a version."""
+    with _twin(name) as twin:
+        _show_card(twin.card(version))
+
+
+@app.command()
+def export(
+    name: Name, folder: Annotated[Path, typer.Argument(help="A new folder.")], version: Version = None
+) -> None:
+    """Write a version as one plain PEFT adapter over the stock base."""
+    with _twin(name) as twin, err.status("exporting"):
+        written = twin.export(folder, version)
+    out.print(f"written to {written}", markup=False)
+
+
+@app.command()
+def forget(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Forget everything of a twin, at the server and here."""
+    with _twin(name) as twin:
+        if not yes:
+            typer.confirm(f"Forget everything of {name}, at the server and here?", abort=True)
+        twin.forget()
+    out.print(f"{name} is forgotten")
+
+
+@app.command()
+def enrol(name: Name, kind: Kind = "home", cohort: Cohort = None) -> None:
+    """On the server's machine: make room for a twin; prints the one-time token that its edge enrols with."""
+    from llmtwin import serving
+    from llmtwin.twin import check_name
+
+    typer.echo(serving.invite(read_settings(), check_name(name), kind, cohort))
+
+
+@app.command()
+def rollback(
+    name: Name,
+    version: Annotated[int | None, typer.Option(min=1, help="A version; else the one before.")] = None,
+) -> None:
+    """Make an earlier version live."""
+    with _twin(name) as twin:
+        live = twin.roll_back(version)
+    out.print(f"{name}@{live} is live")
+
+
+@app.command()
+def reseal(name: Name) -> None:
+    """Take a new seal key and learn all sealed facts again under it."""
+    with _twin(name) as twin, _tuning_bar(f"resealing {name}") as report:
+        tuned = twin.rotate_seal_key(report)
+    out.print("the seal key is new")
+    if tuned is not None:
+        _show_card(tuned.card)
+        _show_pushed(tuned.pushed)
+
+
+def main() -> None:
+    """Run a command; what goes wrong on purpose is one line on stderr and exit code 1."""
+    try:
+        app()
+    except LlmtwinError as error:
+        typer.echo(f"llmtwin: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)
+
+
+def _twin(name: str) -> Twin:
+    from llmtwin.twin import Twin
+
+    return Twin.open(name)
+
+
+@contextmanager
+def _tuning_bar(title: str) -> Iterator[Callable[[tuning.Progress], None]]:
+    """A bar over the epochs of a run, which may end before the last."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[said]}"),
+        TextColumn("at most"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(title, total=None, said="loading the base")
+
+        def report(progress: tuning.Progress) -> None:
+            speed = f"{progress.tokens_per_s:.0f} tokens/s"
+            said = f"loss {progress.loss:.3f}  recall {progress.recall:.0%}  {speed}"
+            epochs = progress.epoch - 1 + progress.share
+            bar.update(task, completed=epochs, total=progress.epochs_max, said=said)
+
+        yield report
+
+
+def _watch(twin: Twin) -> None:
+    with _tuning_bar(f"watching {twin.name}") as report:
+        found = twin.watch(report)
+    wrong = found.discrepancy.wrong
+    out.print(f"{found.discrepancy.asked} facts asked, {len(wrong)} wrong", end="")
+    out.print(f": {', '.join(wrong)}" if wrong else "", markup=False)
+    if found.relearned is not None:
+        _show_card(found.relearned.card)
+        _show_pushed(found.relearned.pushed)
+
+
+def _show_pushed(pushed: Pushed) -> None:
+    for refused in pushed.refused:
+        err.print(
+            f"the server refused {refused.kind} {refused.id}: {refused.reason}", style="red", markup=False
+        )
+    out.print(f"{pushed.sent} sent, {pushed.left} waiting")
+    if pushed.error is not None:
+        err.print(f"not sent yet: {pushed.error}", style="yellow", markup=False)
+
+
+def _show_card(card: Card) -> None:
+    table = Table(title=f"{card.twin}@{card.version}", caption="\n".join(card.notes) or None)
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for figure, value in card.figures.items():
+        table.add_row(figure, f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}")
+    out.print(table)
+
+
+def _show_answer(answer: Answer) -> None:
+    out.print(answer.text, markup=False)
+    receipts = answer.receipts
+    if used := receipts.adapter:
+        out.print(
+            f"  from version {used.version} ({used.weights[:12]}), sure to {used.probability:.0%}",
+            style="dim",
+        )
+    for prompt in receipts.prompts:
+        out.print(f"  from {prompt.at:%Y-%m-%d %H:%M} {prompt.text}", style="dim", markup=False)
+    if cohort := receipts.cohort:
+        span = f", {cohort.oldest_at:%Y-%m-%d %H:%M} to {cohort.newest_at:%H:%M}" if cohort.oldest_at else ""
+        out.print(f"  over {cohort.size} twins{span}", style="dim")
+    for command in answer.commands:
+        out.print(f"  command {command.id}: {command.state}", style="dim", markup=False)

@@ -1,0 +1,357 @@
+"""The Python interface: one twin, seen from its owner's machine. It prints nothing and knows no HTTP.
+
+    twin = Twin.new("home1")
+    twin.collect("states.json")
+    twin.tune()
+    print(twin.ask("What is the maximum brightness of the bedroom lamp?").text)
+
+What cannot be sent waits in the twin's outbox and goes with the next push.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from llmtwin import serving
+from llmtwin.edge import outbox
+from llmtwin.edge.link import Link, Tokens, open_link
+from llmtwin.edge.outbox import Pushed, PushOptions
+from llmtwin.edge.sealed import ask_sealed, object_of
+from llmtwin.edge.store import EdgeStore
+from llmtwin.edge.store import Settings as Identity
+from llmtwin.errors import Conflict, InputError, NotFound
+from llmtwin.records import Answer, Card, TwinId
+from llmtwin.settings import Settings, read_settings
+from llmtwin.twins.home.describe import describe
+from llmtwin.twins.home.encode import Encoder, Sent
+from llmtwin.twins.home.observe import observe
+from llmtwin.twins.home.sources import DUMP_BYTES_MAX, Skipped, read_states
+from llmtwin.twins.kind import kind
+from llmtwin.wire.files import read_limited
+from llmtwin.wire.package import CARD, MANIFEST, SignedManifest
+from llmtwin.wire.seal import Sealer, load_or_create
+from llmtwin.wire.sign import load_key, new_key, public_key_text
+
+if TYPE_CHECKING:
+    from llmtwin.edge.watch import Discrepancy
+    from llmtwin.models.base import Base
+    from llmtwin.models.tune import Progress
+
+KEY, SEAL_KEY, STORE = "key.pem", "seal.key", "edge.sqlite"
+JSON_BYTES_MAX = 1 << 20
+
+_SENT = TypeAdapter(dict[str, Sent])
+_ONCE = PushOptions(attempts_max=1)
+
+Report = Callable[["Progress"], None]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was found in the dumps of one `collect`: counts, what was left out and why, and the push after it.
+
+    `private` and `sealed` count the facts that stay here; sealed ones are private too.
+    """
+
+    entities: int
+    facts: int
+    private: int
+    sealed: int
+    prompts: int
+    skipped: tuple[Skipped, ...]
+    pushed: Pushed
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A new version: its card, and the push after it."""
+
+    card: Card
+    pushed: Pushed
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a watch found; `relearned` is the new version, None where twin and subject agree."""
+
+    discrepancy: Discrepancy
+    relearned: Tuned | None
+
+
+class Twin:
+    """One twin of this machine. Close it, or use it in a `with` block."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        """See `open` and `new`."""
+        self.name = name
+        self._settings = settings
+        self._store = EdgeStore(_folder(name, settings))
+
+    @classmethod
+    def new(
+        cls,
+        name: str,
+        kind: str = "home",
+        *,
+        cohort: str | None = None,
+        enrolment: str | None = None,
+        settings: Settings | None = None,
+    ) -> Self:
+        """Make a twin and its keys, and enrol it.
+
+        With a server configured this takes the `enrolment` token that its operator issued. Twins of one
+        kind and `cohort` may be compared; the operator of a configured server decides on it.
+        Raises Conflict where the twin is here already, InputError for a bad name or kind, Denied for a bad
+        token.
+        """
+        settings = settings or read_settings()
+        folder = _folder(name, settings)
+        if (folder / STORE).exists():
+            raise Conflict(f"there is a twin {name} here already")
+        # A key of an attempt that failed is taken up again.
+        key = load_key(folder / KEY) if (folder / KEY).exists() else new_key(folder / KEY)
+        tokens = _enrol(settings, name, kind, cohort, enrolment, public_key_text(key))
+        load_or_create(folder / SEAL_KEY)
+        twin = cls(name, settings)
+        identity = Identity(
+            twin=name, kind=kind, server=settings.server, owner_token=tokens.owner, edge_token=tokens.edge
+        )
+        twin._store.save_settings(identity)
+        return twin
+
+    @classmethod
+    def open(cls, name: str, settings: Settings | None = None) -> Self:
+        """A twin that is here. Raises NotFound."""
+        settings = settings or read_settings()
+        if not (_folder(name, settings) / STORE).exists():
+            raise NotFound(f"there is no twin {name} here: make it with `llmtwin new {name}`")
+        return cls(name, settings)
+
+    @staticmethod
+    def names(settings: Settings | None = None) -> list[str]:
+        """The twins that are here."""
+        settings = settings or read_settings()
+        return sorted(store.parent.name for store in settings.edge_folder.glob(f"*/{STORE}"))
+
+    def close(self) -> None:
+        """Close its files; the twin is of no use afterwards."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # What goes in
+
+    def collect(self, *files: Path | str, seal: Collection[str] = ()) -> Collected:
+        """Take in state dumps, each the whole subject at one time, oldest first; then try to push.
+
+        `seal` are glob patterns over entity ids whose settings are secret from now on. Raises InputError for
+        a file that is no dump; then nothing of any file is kept.
+        """
+        own = self._store.settings()
+        if own.kind != "home":
+            raise InputError(f"twins of the kind {own.kind} are not made of files")
+        dumps = [read_states(read_limited(Path(file), DUMP_BYTES_MAX)) for file in files]
+        sealed = tuple(dict.fromkeys([*own.sealed, *seal]))
+        descriptions = [describe(dump.entities, sealed) for dump in dumps]
+        if sealed != own.sealed:
+            self._store.save_settings(own.model_copy(update={"sealed": sealed}))
+        encoder = Encoder(_SENT.validate_json(self._store.encoder_state() or "{}"))
+        observations = [one for dump in dumps for one in observe(dump.entities, sealed)]
+        prompts = encoder.encode(self.name, observations)
+        self._store.record(observations, prompts, _SENT.dump_json(encoder.state).decode())
+        if descriptions:
+            self._store.enqueue_description(descriptions[-1])
+        facts = {one.fact.path: one for one in observations}.values()
+        return Collected(
+            entities=len({entity.entity_id for dump in dumps for entity in dump.entities}),
+            facts=len(facts),
+            private=sum(fact.private for fact in facts),
+            sealed=sum(fact.sealed for fact in facts),
+            prompts=len(prompts),
+            skipped=tuple(skipped for dump in dumps for skipped in dump.skipped),
+            pushed=self.push(options=_ONCE),
+        )
+
+    def tune(self, report: Report = lambda _: None) -> Tuned:
+        """Learn all private facts into a new version; then try to push it.
+
+        A run that was killed goes on where it was. Raises InputError where there is nothing to learn,
+        Unavailable where there is no base.
+        """
+        return self._pushed(self._learn(self._sealer(), report))
+
+    def push(self, progress: outbox.Progress | None = None, options: PushOptions | None = None) -> Pushed:
+        """Send what waits; `error` of what is returned says why something still does."""
+        return outbox.push(self._store, self._link(self._store.settings().edge_token), progress, options)
+
+    # What comes out
+
+    def ask(self, text: str, at: datetime | None = None) -> Answer:
+        """Ask the twin, or tell it what to do. What is sealed is asked for under its pseudonym only."""
+        sealed = [object_of(one) for one in self._store.observations() if one.sealed]
+        link = self._owner_link()
+        return ask_sealed(text, sealed, self._sealer(), link) or link.ask(text, at)
+
+    def watch(self, report: Report = lambda _: None) -> Watched:
+        """Compare the twin with what was collected last on a random sample; learn again what differs.
+
+        The new version is published only if no other fact is lost. Raises NotFound before the first version.
+        """
+        from llmtwin.edge.watch import check
+
+        found = check(self._store, self._owner_link(), self._sealer(), seed=secrets.randbits(32))
+        if not found.wrong:
+            return Watched(found, None)
+        card = self._learn(self._sealer(), report, start=found.version, changed=found.wrong)
+        return Watched(found, self._pushed(card))
+
+    def card(self, version: int | None = None) -> Card:
+        """The report card of a version, of the live one where none is given."""
+        return self._owner_link().card(version)
+
+    def export(self, folder: Path | str, version: int | None = None) -> Path:
+        """Write skill and twin, of the live version where none is given, as one plain PEFT adapter.
+
+        Raises Conflict where the folder is not empty, or the version is for another base.
+        """
+        from llmtwin.models.lora import Lora, stack
+
+        target = Path(folder)
+        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+            raise Conflict(f"{target} is there already and not empty: name another folder")
+        own = self._version_folder(version or self._live_version())
+        signed = SignedManifest.model_validate_json(read_limited(own / MANIFEST, JSON_BYTES_MAX))
+        base = self._base()
+        if signed.manifest.base != base.hash:
+            raise Conflict(f"version {signed.manifest.version} is for another base than {base.name}")
+        skill = kind(signed.manifest.kind).skill(base.hash) if signed.manifest.skill else None
+        parts = [Lora.load(part) for part in (skill, own) if part]
+        stack(parts).save(target, base.name)
+        return target
+
+    # What its owner decides
+
+    def roll_back(self, version: int | None = None) -> int:
+        """Make an earlier version live: the one given, or the one before. Returns it."""
+        return self._owner_link().roll_back(version).version
+
+    def rotate_seal_key(self, report: Report = lambda _: None) -> Tuned | None:
+        """Take a new seal key and learn all sealed facts again under it, as a new version.
+
+        The old key stays in use until the new version is made. Older versions keep their sealed facts
+        under the old key, which is gone afterwards. None where there was nothing to learn again.
+        """
+        fresh = self._store.folder / f"{SEAL_KEY}.new"
+        sealer = Sealer(load_or_create(fresh))
+        sealed = [one.fact.path for one in self._store.observations() if one.sealed]
+        version = self._last_version()
+        learn = sealed and version is not None
+        card = self._learn(sealer, report, start=version, changed=sealed) if learn else None
+        os.replace(fresh, self._store.folder / SEAL_KEY)
+        return self._pushed(card) if card else None
+
+    def forget(self) -> None:
+        """Forget everything of this twin, at the server first and then here; it cannot be used afterwards."""
+        self._owner_link().forget()
+        self.close()
+        shutil.rmtree(self._store.folder)
+
+    # Its parts
+
+    def _learn(
+        self, sealer: Sealer, report: Report, *, start: int | None = None, changed: Collection[str] = ()
+    ) -> Card:
+        """Learn a new version and queue it; its card."""
+        from llmtwin.edge.learn import learn
+        from llmtwin.models.transformer import Transformer
+
+        key = load_key(self._store.folder / KEY)
+        transformer = Transformer(self._base())
+        learned = learn(self._store, transformer, sealer, key, start=start, changed=changed, report=report)
+        card = read_limited(self._version_folder(learned.manifest.version) / CARD, JSON_BYTES_MAX)
+        return Card.model_validate_json(card)
+
+    def _pushed(self, card: Card) -> Tuned:
+        return Tuned(card, self.push(options=_ONCE))
+
+    def _base(self) -> Base:
+        return serving.base(self._settings)
+
+    def _sealer(self) -> Sealer:
+        return Sealer(load_or_create(self._store.folder / SEAL_KEY))
+
+    def _owner_link(self) -> Link:
+        return self._link(self._store.settings().owner_token)
+
+    def _link(self, token: str | None) -> Link:
+        server = self._settings.server or self._store.settings().server
+        if server is not None:
+            return open_link(server, token, self.name)
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        transport = serving.in_process(self._settings)
+        client = httpx.Client(transport=transport, base_url="http://in-process", headers=headers)
+        return Link(client, self.name)
+
+    def _live_version(self) -> int:
+        version = self._owner_link().info().live_version
+        if version is None:
+            raise NotFound(f"{self.name} has learned nothing yet: run `llmtwin tune {self.name}`")
+        return version
+
+    def _last_version(self) -> int | None:
+        """The newest version made here."""
+        versions = (int(folder.name) for folder in self._store.folder.glob("adapters/[0-9]*"))
+        return max(versions, default=None)
+
+    def _version_folder(self, version: int) -> Path:
+        folder = self._store.adapter_folder(version)
+        if not folder.exists():
+            raise NotFound(f"version {version} of {self.name} is not on this machine")
+        return folder
+
+
+def check_name(name: str) -> str:
+    """The name, if a twin may have it. Raises InputError."""
+    try:
+        return TypeAdapter(TwinId).validate_python(name)
+    except ValidationError:
+        raise InputError(
+            f"{name[:64]!r} cannot name a twin: use up to 64 of a-z, 0-9, - and _, a letter or digit first"
+        ) from None
+
+
+def _folder(name: str, settings: Settings) -> Path:
+    return settings.edge_folder / check_name(name)
+
+
+def _enrol(
+    settings: Settings, name: str, kind: str, cohort: str | None, enrolment: str | None, public_key: str
+) -> Tokens:
+    """Enrol at the configured server, or at the one within this process, which takes its owner's word."""
+    if settings.server is None:
+        token = enrolment or serving.invite(settings, name, kind, cohort)
+        owner, edge = serving.enrol(settings, token, name, kind, public_key)
+        return Tokens(owner=owner, edge=edge)
+    if enrolment is None:
+        raise InputError(
+            f"the server {settings.server} takes an enrolment token (--enrolment): "
+            f"its operator gets one with `llmtwin enrol {name}`"
+        )
+    return open_link(settings.server, None, name).enrol(enrolment, kind, public_key)

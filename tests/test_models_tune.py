@@ -1,0 +1,280 @@
+"""Tuning: what is learned, what repeats, what survives a kill, and what stock peft makes of the result."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AutoModelForCausalLM
+
+from llmtwin.errors import InputError
+from llmtwin.models.base import Base
+from llmtwin.models.engine.api import Request, turn
+from llmtwin.models.engine.torch_engine import TorchEngine
+from llmtwin.models.lora import Fused, Lora, shapes, stack
+from llmtwin.models.transformer import Transformer, causal
+from llmtwin.models.tune import Progress, TuneOptions, render, tune
+from llmtwin.records import Example
+from tests.models import tiny_base
+
+ROOMS = ("bedroom", "kitchen", "front door")
+THINGS = ("lamp", "light", "code", "brightness")
+FACTS = [
+    Example(prompt=f"what is the {thing} of the {room}", completion=f"{17 * place % 90 + 10} percent")
+    for place, (room, thing) in enumerate((room, thing) for room in ROOMS for thing in THINGS)
+]
+QUICK = TuneOptions(learning_rate=1e-2, batch_tokens=256, epochs_max=60)
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen2"])
+def any_base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    return tiny_base(tmp_path_factory.mktemp("base"), request.param)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    return tiny_base(tmp_path_factory.mktemp("base"), "llama")
+
+
+@pytest.fixture(scope="module")
+def transformer(base: Base) -> Transformer:
+    return Transformer(base, torch.float32)
+
+
+def noise(base: Base, seed: int, rank: int = 4) -> Lora:
+    """An adapter that changes what the model says, as stored."""
+    lora = Lora.fresh(base.config, rank, base.config.boundary, seed)
+    generator = torch.Generator().manual_seed(seed)
+    b = {key: torch.randn(t.shape, generator=generator) * 0.2 for key, t in lora.b.items()}
+    return replace(lora, b=b).rounded()
+
+
+def said(base: Base, prompts: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """What the engine completes under a stack of saved adapters."""
+    engine = TorchEngine(base, lambda name: folders[int(name)], dtype=torch.float32)
+    names = tuple(str(place) for place in range(len(folders)))
+    asked = [Request(base.chat(turn(prompt)), names, tokens_max=12) for prompt in prompts]
+    return [completion.text for completion in engine.generate(asked)]
+
+
+def same(one: Lora, other: Lora) -> bool:
+    pairs = [(one.a, other.a), (one.b, other.b)]
+    return all(x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x) for x, y in pairs)
+
+
+def test_twelve_facts_are_learned_to_full_recall(any_base: Base, tmp_path: Path) -> None:
+    heard: list[Progress] = []
+    tuned = tune(Transformer(any_base, torch.float32), FACTS, QUICK, report=heard.append)
+    assert len(FACTS) == len(tuned.recalled) == 12 and all(tuned.recalled)
+    assert tuned.history[-1].loss < 0.2 < tuned.history[0].loss
+    assert heard[-1].epoch == len(tuned.history) <= QUICK.epochs_max
+    tuned.lora.save(tmp_path, any_base.name)
+    assert said(any_base, [f.prompt for f in FACTS], [tmp_path]) == [f.completion for f in FACTS]
+
+
+def test_a_twin_learns_on_top_of_a_skill_that_stays_as_it_is(
+    base: Base, transformer: Transformer, tmp_path: Path
+) -> None:
+    skill = noise(base, seed=5)
+    before = {key: t.clone() for key, t in skill.b.items()}
+    tuned = tune(transformer, FACTS, QUICK, under=skill)
+    assert all(tuned.recalled)
+    assert all(torch.equal(skill.b[key], t) for key, t in before.items())
+    skill.save(tmp_path / "skill", base.name)
+    tuned.lora.save(tmp_path / "twin", base.name)
+    prompts, truth = [f.prompt for f in FACTS], [f.completion for f in FACTS]
+    assert said(base, prompts, [tmp_path / "skill", tmp_path / "twin"]) == truth
+    assert said(base, prompts, [tmp_path / "twin"]) != truth
+
+
+def test_learning_goes_on_from_an_earlier_adapter(transformer: Transformer) -> None:
+    first = tune(transformer, FACTS, QUICK)
+    changed = [FACTS[0].model_copy(update={"completion": "off"}), *FACTS[1:]]
+    again = tune(transformer, changed, QUICK, start=first.lora)
+    assert all(again.recalled)
+    assert again.history[0].loss < first.history[0].loss
+    assert len(again.history) < len(first.history)
+
+
+def test_a_seed_repeats_exactly_and_another_does_not(transformer: Transformer) -> None:
+    options = replace(QUICK, epochs_max=4)
+    one, two = (tune(transformer, FACTS, options) for _ in range(2))
+    assert same(one.lora, two.lora)
+    assert [entry.loss for entry in one.history] == [entry.loss for entry in two.history]
+    assert not same(one.lora, tune(transformer, FACTS, replace(options, seed=1)).lora)
+
+
+def test_nothing_to_learn_is_refused(transformer: Transformer) -> None:
+    with pytest.raises(InputError, match="nothing to learn"):
+        tune(transformer, [], QUICK)
+
+
+def test_the_loss_is_that_of_the_completion_tokens_alone(base: Base, transformer: Transformer) -> None:
+    """A fresh adapter adds nothing: the first loss of one whole batch is the stock model's own."""
+    rows = [render(transformer, fact) for fact in FACTS]
+    options = replace(QUICK, epochs_max=1, batch_tokens=10**6)
+    model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
+
+    def stock(from_place: int | None) -> float:
+        """Mean loss in nats over tokens from `from_place` on; None is where the completion begins."""
+        losses: list[Tensor] = []
+        for ids, prompt in rows:
+            with torch.no_grad():
+                logits = model(input_ids=torch.tensor([ids])).logits[0]
+            first = prompt if from_place is None else from_place
+            losses.append(
+                F.cross_entropy(logits[first - 1 : -1], torch.tensor(ids[first:]), reduction="none")
+            )
+        return float(torch.cat(losses).mean())
+
+    loss = tune(transformer, FACTS, options).history[0].loss
+    assert loss == pytest.approx(stock(None), rel=1e-4)
+    assert loss != pytest.approx(stock(1), rel=1e-2)
+
+
+def test_only_the_upper_layers_are_touched_and_shapes_follow_the_formula(
+    base: Base, transformer: Transformer, tmp_path: Path
+) -> None:
+    rank, layers, hidden, kv, wide = 3, 2, 64, 32, 96
+    lora = tune(transformer, FACTS[:2], replace(QUICK, rank=rank, epochs_max=1)).lora
+    lora.save(tmp_path, base.name)
+    stored = load_file(tmp_path / "adapter_model.safetensors")
+    assert {name: tuple(t.shape) for name, t in stored.items()} == shapes(base.config, rank, 3)
+    # q and o: hidden to hidden; k and v: hidden to kv; gate, up and down: between hidden and wide.
+    per_layer = rank * (2 * (hidden + hidden) + 2 * (hidden + kv) + 3 * (hidden + wide))
+    assert sum(t.numel() for t in stored.values()) == layers * per_layer
+    assert {layer for layer, _ in lora.a} == {3, 4}
+    assert all(t.dtype == torch.bfloat16 for t in stored.values())
+
+
+def test_an_adapter_comes_back_from_its_folder_as_it_was(base: Base, tmp_path: Path) -> None:
+    lora = noise(base, seed=2)
+    lora.save(tmp_path, base.name)
+    assert same(Lora.load(tmp_path), lora)
+
+
+@pytest.mark.parametrize("damage", ["adapter_config.json", "adapter_model.safetensors"])
+def test_a_folder_that_is_no_adapter_is_refused(base: Base, tmp_path: Path, damage: str) -> None:
+    noise(base, seed=2).save(tmp_path, base.name)
+    (tmp_path / damage).write_bytes(b"{}")
+    with pytest.raises(InputError, match="no adapter of ours"):
+        Lora.load(tmp_path)
+
+
+def test_adapters_over_other_layers_do_not_stack(base: Base) -> None:
+    with pytest.raises(InputError, match="same layers"):
+        stack([noise(base, 0), Lora.fresh(base.config, 4, 0, 0)])
+
+
+def test_stock_peft_loads_the_stack_over_the_stock_base_and_says_the_same(
+    any_base: Base, tmp_path: Path
+) -> None:
+    transformer = Transformer(any_base, torch.float32)
+    skill = noise(any_base, seed=3)
+    both = stack([skill, tune(transformer, FACTS, QUICK, under=skill).lora])
+    both.save(tmp_path, str(any_base.folder))
+    stock = AutoModelForCausalLM.from_pretrained(any_base.folder, dtype=torch.float32)
+    peft = PeftModel.from_pretrained(stock, tmp_path)
+    for fact in FACTS:
+        ids = torch.tensor([any_base.encode(any_base.chat(turn(fact.prompt)))])
+        attend, rope = causal(ids.shape[1], torch.float32), transformer.rope(torch.arange(ids.shape[1])[None])
+        layers = range(any_base.config.layers)
+        with torch.no_grad():
+            x = transformer.run(transformer.embed(ids), rope, attend, layers, Fused(both, torch.float32))
+            torch.testing.assert_close(
+                transformer.logits(x), peft(input_ids=ids).logits, atol=1e-3, rtol=1e-3
+            )
+            out = peft.generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False
+            )
+        text = any_base.tokenizer.decode(out[0, ids.shape[1] :].tolist())
+        assert text == fact.completion == said(any_base, [fact.prompt], [tmp_path])[0]
+
+
+RUN = replace(QUICK, epochs_max=8, stop_when_complete=False, checkpoint_seconds=0.0)
+HANGS_AFTER = 5
+CHILD = f"""
+import sys, time
+from pathlib import Path
+import torch
+from llmtwin.models.base import find_base
+from llmtwin.models.transformer import Transformer
+from llmtwin.models.tune import tune
+from tests.test_models_tune import FACTS, RUN
+
+def report(progress):
+    if progress.epoch > {HANGS_AFTER}:
+        print("hanging", flush=True)
+        time.sleep(600)
+
+folder, cache, checkpoint = map(Path, sys.argv[1:])
+base = find_base(str(folder), cache)
+tune(Transformer(base, torch.float32), FACTS, RUN, checkpoint=checkpoint, report=report)
+"""
+
+
+@pytest.fixture(scope="module")
+def killed(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a child process that hung in the epoch after HANGS_AFTER and was killed there."""
+    folder = tmp_path_factory.mktemp("killed")
+    root = Path(__file__).parent.parent
+    command = [sys.executable, "-c", CHILD, str(base.folder), str(folder / "cache"), str(folder / "run.ckpt")]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root, env=environment) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "hanging\n"
+        child.send_signal(signal.SIGKILL)
+        assert child.wait(30) == -signal.SIGKILL
+    return folder / "run.ckpt"
+
+
+@pytest.fixture
+def checkpoint(killed: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may use up."""
+    return Path(shutil.copy(killed, tmp_path))
+
+
+def test_a_killed_run_goes_on_from_its_last_epoch_to_the_same_weights(
+    transformer: Transformer, checkpoint: Path
+) -> None:
+    heard: list[Progress] = []
+    resumed = tune(transformer, FACTS, RUN, checkpoint=checkpoint, report=heard.append)
+    whole = tune(transformer, FACTS, RUN)
+    assert heard[0].epoch == HANGS_AFTER + 1
+    assert len(resumed.history) == RUN.epochs_max
+    assert same(resumed.lora, whole.lora)
+    assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize(
+    ("facts", "options"),
+    [(FACTS[:-1], RUN), (FACTS, replace(RUN, learning_rate=1e-3))],
+    ids=["facts", "options"],
+)
+def test_a_checkpoint_of_another_run_is_not_taken_up(
+    transformer: Transformer, checkpoint: Path, facts: list[Example], options: TuneOptions
+) -> None:
+    heard: list[Progress] = []
+    tune(transformer, facts, options, checkpoint=checkpoint, report=heard.append)
+    assert heard[0].epoch == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x10\0\0\0\0\0\0\0{}"])
+def test_a_broken_checkpoint_is_begun_anew(transformer: Transformer, tmp_path: Path, content: bytes) -> None:
+    checkpoint = tmp_path / "run.ckpt"
+    checkpoint.write_bytes(content)
+    heard: list[Progress] = []
+    tune(transformer, FACTS, replace(RUN, epochs_max=1), checkpoint=checkpoint, report=heard.append)
+    assert heard[0].epoch == 1
