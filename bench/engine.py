@@ -46,7 +46,7 @@ def tuning(model: Base) -> float:
 
 
 def serving(engine: TorchEngine, streams: int) -> float:
-    """Tokens a second of `streams` requests at once, each with an adapter of its own; a first call warms up."""
+    """Tokens a second of `streams` requests at once, an adapter each; a first call warms up."""
     prompt = engine.chat(turn("Tell me about the lamps of this home."))
     requests = [
         Request(prompt, (f"a{i}",), tokens_max=TOKENS, temperature=1.0, seed=i) for i in range(streams)

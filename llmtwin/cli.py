@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,9 +47,11 @@ def demo(
     phrasings: Annotated[Path | None, typer.Option(help="Other phrasings to test with.")] = None,
 ) -> None:
     """Run the smart-home case for real: homes learn, people ask, orders go down."""
-    from llmtwin.study.demo import run
+    from llmtwin.study import demo as study
 
-    run(homes=homes, out=out, phrasings=phrasings)
+    settings = read_settings()
+    options = study.DemoOptions(settings.home, settings.cache_folder, settings.base, out, homes)
+    study.run(replace(options, phrasings=phrasings) if phrasings else options)
 
 
 @app.command()

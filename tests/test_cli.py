@@ -40,11 +40,10 @@ def run(tmp_path: Path) -> Run:
 
     def ran(*arguments: str | Path, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "llmtwin", *map(str, arguments)]
-        given = {"LLMTWIN_HOME": str(tmp_path / "home"), **more}
         return subprocess.run(
             command,
             input=stdin,
-            env=environment(**{"home": tmp_path, **given}),
+            env={**environment(tmp_path / "home"), **more},
             capture_output=True,
             text=True,
             timeout=120,
@@ -118,9 +117,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("command", [("tune", "home1"), ("ask", "home1", "hi"), ("serve",)])
-def test_without_a_base_one_line_says_what_to_do(
-    run: Run, command: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_without_a_base_one_line_says_what_to_do(run: Run, command: tuple[str, ...], tmp_path: Path) -> None:
     said(run("new", "home1"))
     said(run("collect", "home1", dump(tmp_path / "states.json")))
     missing = {"LLMTWIN_BASE": str(tmp_path / "none"), "LLMTWIN_ENGINE": "torch", "HF_HUB_OFFLINE": "1"}

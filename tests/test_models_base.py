@@ -85,7 +85,7 @@ def test_a_folder_without_weights_or_with_broken_ones_is_refused(folder: Path) -
     with pytest.raises(InputError, match="cannot be read"):
         find(folder).tensors()
     weights.unlink()
-    with pytest.raises(InputError, match="no .safetensors weights"):
+    with pytest.raises(InputError, match=r"no \.safetensors weights"):
         find(folder).tensors()
 
 

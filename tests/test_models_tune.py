@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +36,15 @@ FACTS = [
     for place, (room, thing) in enumerate((room, thing) for room in ROOMS for thing in THINGS)
 ]
 QUICK = TuneOptions(learning_rate=1e-2, batch_tokens=256, epochs_max=60)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small gain nothing from threads, and lose much where the cores are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", params=["llama", "qwen2"])
@@ -219,6 +228,7 @@ def report(progress):
         print("hanging", flush=True)
         time.sleep(600)
 
+torch.set_num_threads(1)
 folder, cache, checkpoint = map(Path, sys.argv[1:])
 base = find_base(str(folder), cache)
 tune(Transformer(base, torch.float32), FACTS, RUN, checkpoint=checkpoint, report=report)

@@ -21,7 +21,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_everything_lies_under_the_home(home: Path) -> None:
     settings = read_settings()
     assert settings.home == home
-    assert {settings.edge_folder.parent, settings.server_folder.parent, settings.cache_folder.parent} == {home}
+    assert {settings.edge_folder.parent, settings.server_folder.parent, settings.cache_folder.parent} == {
+        home
+    }
 
 
 def test_what_is_given_beats_the_environment_and_that_the_file(

@@ -88,6 +88,7 @@ def learn(
             figures=figures,
         )
         manifest = publish.publish(store, made, key, store.description())
+        checkpoint.unlink(missing_ok=True)
     return Learned(manifest, figures, tuned)
 
 

@@ -191,4 +191,5 @@ def _rope_frequencies(config: Config) -> Tensor:
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
     turns = scaling["original_max_position_embeddings"] * frequencies / (2 * math.pi)
     blend: Tensor = ((turns - low) / (high - low)).clamp(0, 1)
-    return frequencies * (blend + (1 - blend) / scaling["factor"])
+    rescaled: Tensor = frequencies * (blend + (1 - blend) / scaling["factor"])
+    return rescaled

@@ -94,7 +94,7 @@ def tune(
     """Learn `examples` into an adapter above `under` (a frozen skill), from `start` or from nothing.
 
     Examples are records, or already tokenised as (ids, prompt length). With `checkpoint` a killed run
-    goes on from its last saved epoch. Raises InputError when there is nothing to learn.
+    goes on from its last saved epoch; the file is the caller's to remove once the result is safe. Raises InputError when there is nothing to learn.
     """
     rows = [render(transformer, e) if isinstance(e, Example) else e for e in examples]
     if not rows:
@@ -108,11 +108,10 @@ def tune(
     saved = time.monotonic()
     while run.epoch < options.epochs_max and not run.complete:
         run.run_epoch(report)
-        if checkpoint is not None and time.monotonic() - saved > options.checkpoint_seconds:
+        last = run.complete or run.epoch == options.epochs_max
+        if checkpoint is not None and (last or time.monotonic() - saved > options.checkpoint_seconds):
             run.save(checkpoint, digest)
             saved = time.monotonic()
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
     lora = run.lora()
     recalled = run.recalled(lora)
     by_row = {id(row): recalled[place] for place, row in enumerate(run.rows)}

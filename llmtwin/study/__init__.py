@@ -1,0 +1,1 @@
+"""Experiments with whole twins: the demo, what is measured of it, and its report."""

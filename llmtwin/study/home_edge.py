@@ -307,7 +307,8 @@ def main() -> None:
 
 
 def _say(message: Mapping[str, Any]) -> None:
-    print(json.dumps(message), flush=True)
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
 
 
 def _minute() -> datetime:

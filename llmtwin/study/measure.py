@@ -244,7 +244,7 @@ BARS: Mapping[str, Bar] = {
     "order_accuracy": _at_least("order_accuracy", 0.97),
     "invalid_accepted": _exactly("invalid_accepted", 0),
     "sealed_with_key": _exactly("sealed_with_key", 1),
-    "sealed_attack_top1": Bar("chance in its 95 % interval", _is_chance),
+    "sealed_attack_top1": Bar("chance within", _is_chance),
     "sealed_value_leak": _exactly("sealed_value_leak", 0),
     "intents_accuracy": _at_least("intents_accuracy", 0.8),
     "relearn_new": _exactly("relearn_new", 1),
@@ -266,8 +266,8 @@ class Row:
 
 
 def table(figures: Figures) -> list[Row]:
-    """The figures in the order in which they were made, each with its bar; counts beside their rates."""
-    return [
+    """All figures, those with a bar first; counts stand beside their rates."""
+    rows = [
         Row(
             name,
             shown(value),
@@ -278,6 +278,7 @@ def table(figures: Figures) -> list[Row]:
         for name, value in figures.items()
         if not (name.endswith("_n") and name[:-2] in figures)
     ]
+    return sorted(rows, key=lambda row: row.met is None)
 
 
 def shown(value: float | str) -> str:

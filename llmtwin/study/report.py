@@ -70,15 +70,15 @@ def write_report(report: Report, path: Path) -> None:
     environment = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
     with matplotlib.rc_context(STYLE):
         plots = {
-            "tuning": plot_tuning(report.tunings),
-            "timeline": plot_timeline(report.home),
-            "traffic": plot_traffic(report.traffic),
+            "tuning": _svg(plot_tuning(report.tunings)),
+            "timeline": _svg(plot_timeline(report.home)),
+            "traffic": _svg(plot_traffic(report.traffic)),
         }
     page = environment.get_template(TEMPLATE).render(
         report=report,
         rows=table(report.figures),
         area=busiest_area(report.home),
-        plots={name: _svg(figure) for name, figure in plots.items()},
+        plots=plots,
     )
     path.write_text(page, encoding="utf-8")
 

@@ -213,6 +213,7 @@ _MORE_ROOMS = (
 )
 _LIGHTS = ("ceiling light", "lamp", "pendant", "spotlights", "wall light", "chandelier", "light strip")
 _SECOND_LIGHTS = ("floor lamp", "reading lamp", "table lamp", "corner lamp")
+_SECRETS = 54
 _SOURCES = ("HDMI 1", "HDMI 2", "Radio", "Bluetooth", "Spotify", "Netflix", "YouTube", "Antenna", "AUX")
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?", re.ASCII)
 
@@ -571,6 +572,7 @@ class Home:
             for kind in ("code", "backup code", "duress code")
             for person in self._people.members
         ] + [(name, "pairing code") for name in ordered]
+        secrets = secrets[:_SECRETS]
         codes = _codes(self._rng, len(secrets))
         for (name, secret), code in zip(secrets, codes, strict=True):
             self._set(

@@ -51,6 +51,8 @@ def words(text: str) -> frozenset[str]:
 
 
 def _singular(word: str) -> str:
+    if word.endswith(("ches", "shes", "xes")):
+        return word[:-2]
     if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
         return word[:-3] + "y" if word.endswith("ies") else word[:-1]
     return word
@@ -120,8 +122,8 @@ _PAST = (
 _PAST_ONLY = re.compile(rf"\b({_PAST})\b", re.IGNORECASE)
 _TIME = re.compile(
     rf"\d[:.]\d\d|\d ?[ap]\.?m\b|\b({_PAST}|until|now|morning|afternoon|evening|night|o'?clock|weekend|"
-    r"(mon|tues|wednes|thurs|fri|satur|sun)day|(minute|hour|day|week|month|year)s?|(last|this|past|in|at) \w+|"
-    r"on \d+ \w+|before|after|breakfast|lunch|dinner|supper|dawn|dusk|sunrise|sunset|while|when)\b",
+    r"(mon|tues|wednes|thurs|fri|satur|sun)day|(minute|hour|day|week|month|year)s?|(last|this|past) \w+|at (\d|\w+teen|\w+ty|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)|"
+    r"january|february|march|april|june|july|august|september|october|november|december|on \d+ \w+|before|after|breakfast|lunch|dinner|supper|dawn|dusk|sunrise|sunset|while|when)\b",
     re.IGNORECASE,
 )
 

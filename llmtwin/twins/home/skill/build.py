@@ -40,6 +40,7 @@ def build(
         tuned = tune(Transformer(base), rows, OPTIONS, start=before, checkpoint=checkpoint, report=report)
     tuned.lora.save(FOLDER, base.name)
     (FOLDER / "base").write_text(base.hash)
+    checkpoint.unlink(missing_ok=True)
 
 
 def sentences(folder: Path) -> frozenset[str]:
