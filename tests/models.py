@@ -15,7 +15,9 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 VOCABULARY = 400
-WORDS = "what is the brightness of bedroom lamp kitchen light front door code on off percent 0 1 2 3 4 5 6 7 8 9"
+WORDS = (
+    "what is the brightness of bedroom lamp kitchen light front door code on off percent 0 1 2 3 4 5 6 7 8 9"
+)
 
 
 def tiny_base(folder: Path, kind: str, seed: int = 0) -> Base:

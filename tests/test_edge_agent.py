@@ -17,7 +17,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from tests.conftest import ServerProcess, TwinAt, enrol_twin
 
 from llmtwin.edge.agent import EXPIRED, INTERRUPTED, AgentOptions, Senses, collect, execute, run
 from llmtwin.edge.link import Link
@@ -35,6 +34,7 @@ from llmtwin.records import (
     Value,
     now,
 )
+from tests.conftest import ServerProcess, TwinAt, enrol_twin
 
 HERE = Path(__file__).parent
 QUICK = AgentOptions(collect_every_s=0.2, poll_wait_s=1, retry_wait_s_max=0.3)

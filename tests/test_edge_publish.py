@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.conftest import TwinAt
 from safetensors.numpy import save_file
 
 from llmtwin.edge.link import Link
@@ -17,6 +16,7 @@ from llmtwin.edge.store import EdgeStore, ItemKind, Settings
 from llmtwin.errors import NotFound
 from llmtwin.records import Description, Device
 from llmtwin.wire.sign import new_key
+from tests.conftest import TwinAt
 
 DESCRIPTION = Description(devices=(Device(id="lamp", name="Lamp", domain="light"),))
 

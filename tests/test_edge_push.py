@@ -8,7 +8,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.conftest import Enrol, ServerProcess, TwinAt, enrol_twin
 
 from llmtwin.edge import outbox
 from llmtwin.edge.link import Link
@@ -16,6 +15,7 @@ from llmtwin.edge.outbox import PushOptions, push
 from llmtwin.edge.store import EdgeStore, ItemKind
 from llmtwin.errors import Unauthenticated, Unavailable
 from llmtwin.records import Command, Description, Device, Fact, Prompt, now
+from tests.conftest import Enrol, ServerProcess, TwinAt, enrol_twin
 
 IMPATIENT = PushOptions(attempts_max=2, wait_s_max=0.05)
 DESCRIPTION = Description(devices=(Device(id="lamp", name="Lamp", domain="light"),))

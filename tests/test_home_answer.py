@@ -38,7 +38,9 @@ LAMP = Device(
     domain="light",
     area="Bedroom",
     properties=(
-        Property(name="state", path="light.lamp/state", measure="light.state", writable=True, options=("on", "off")),
+        Property(
+            name="state", path="light.lamp/state", measure="light.state", writable=True, options=("on", "off")
+        ),
         Property(
             name="brightness",
             path="light.lamp/brightness",
@@ -68,7 +70,11 @@ DOOR = Device(
     area="Hall",
     properties=(
         Property(
-            name="state", path="lock.door/state", measure="lock.state", writable=True, options=("locked", "unlocked")
+            name="state",
+            path="lock.door/state",
+            measure="lock.state",
+            writable=True,
+            options=("locked", "unlocked"),
         ),
     ),
 )
@@ -105,7 +111,9 @@ class Asking:
         return HomeKind().answer(Question(twin="h1", text=plan, at=AT), view)
 
     def tell(self, twin: str, path: str, value: Value, at: datetime = AT, measure: str | None = None) -> None:
-        fact = Fact(path=path, value=value, at=at, measure=measure, unit="%" if "brightness" in path else None)
+        fact = Fact(
+            path=path, value=value, at=at, measure=measure, unit="%" if "brightness" in path else None
+        )
         self.memory.append([Prompt(twin=twin, text=f"{path} {value}", facts=(fact,), at=at)])
 
 
@@ -193,7 +201,11 @@ def test_a_comparison_is_exact_and_says_how_many_stand_behind_it(home: Asking) -
         ('{"kind":"order","act":"on","name":"bedroom lamp"}', "light.lamp/state", "on"),
         ('{"kind":"order","act":"unlock","name":"front door"}', "lock.door/state", "unlocked"),
         ('{"kind":"order","act":"set","name":"bedroom lamp","value":"40 %"}', "light.lamp/brightness", 40.0),
-        ('{"kind":"order","act":"set","name":"bedroom lamp","value":"maximum"}', "light.lamp/brightness", 100.0),
+        (
+            '{"kind":"order","act":"set","name":"bedroom lamp","value":"maximum"}',
+            "light.lamp/brightness",
+            100.0,
+        ),
     ],
 )
 def test_an_order_becomes_one_desired_command(home: Asking, plan: str, path: str, value: Value) -> None:
@@ -209,9 +221,7 @@ def test_more_of_something_starts_from_what_it_is_now(home: Asking) -> None:
     assert home.ask(plan).value == 50.0
 
 
-@pytest.mark.parametrize(
-    ("act", "value"), [("raise", 31.0), ("lower", 29.0), ("set", 30.0)]
-)
+@pytest.mark.parametrize(("act", "value"), [("raise", 31.0), ("lower", 29.0), ("set", 30.0)])
 def test_an_order_relative_to_the_others(home: Asking, act: str, value: float) -> None:
     for twin, brightness in (("h1", 10.0), ("h2", 20.0), ("h3", 60.0)):
         home.tell(twin, "light.x/brightness", brightness, measure="light.brightness")

@@ -27,9 +27,14 @@ def test_every_span_is_part_of_its_text_and_any_text_has_a_grammar(text: str) ->
 
 
 def test_a_plan_survives_its_json() -> None:
-    plan = Plan(kind=PlanKind.ORDER, act=Act.RAISE, statistic=Statistic.AVERAGE, name="lamp", property="brighter")
+    plan = Plan(
+        kind=PlanKind.ORDER, act=Act.RAISE, statistic=Statistic.AVERAGE, name="lamp", property="brighter"
+    )
     assert Plan.from_json(plan.to_json()) == plan
-    assert plan.to_json() == '{"kind":"order","act":"raise","statistic":"average","property":"brighter","name":"lamp"}'
+    assert (
+        plan.to_json()
+        == '{"kind":"order","act":"raise","statistic":"average","property":"brighter","name":"lamp"}'
+    )
 
 
 @pytest.mark.parametrize("text", ["", "lamp on", '{"kind":"dance"}', '{"kind":"ask","pin":"1"}', "[]"])
@@ -55,9 +60,13 @@ def test_a_seed_gives_the_same_examples_and_their_plans_obey_the_grammar() -> No
 
 
 def test_no_held_out_wording_is_among_the_training_wordings() -> None:
-    training = yaml.safe_load((Path(DEFAULT).parents[1] / "twins/home/skill/phrasings.yaml").read_text("utf-8"))
+    training = yaml.safe_load(
+        (Path(DEFAULT).parents[1] / "twins/home/skill/phrasings.yaml").read_text("utf-8")
+    )
     known = {_shape(text) for group in training for text in group["texts"]}
-    held = [text for text in _texts(yaml.safe_load(Path(DEFAULT).read_text("utf-8"))) if _shape(text) in known]
+    held = [
+        text for text in _texts(yaml.safe_load(Path(DEFAULT).read_text("utf-8"))) if _shape(text) in known
+    ]
     assert not held, f"take these out of the training wordings: {held}"
 
 

@@ -82,7 +82,12 @@ def test_an_amount(said: str, read: Amount | None) -> None:
 
 
 def test_tones_of_white_are_color_temperatures() -> None:
-    assert [kelvin(said) for said in ("warm white", "daylight", "cool white", "red")] == [2700, 6500, 4000, None]
+    assert [kelvin(said) for said in ("warm white", "daylight", "cool white", "red")] == [
+        2700,
+        6500,
+        4000,
+        None,
+    ]
 
 
 def test_one_form_for_what_means_the_same() -> None:

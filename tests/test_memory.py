@@ -248,14 +248,14 @@ while True:
 
 def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "memory.sqlite"
-    child = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE, text=True, env={**os.environ}
-    )
-    assert child.stdout is not None
-    acknowledged = [child.stdout.readline() for _ in range(40)]
-    child.send_signal(signal.SIGKILL)
-    acknowledged += child.stdout.readlines()
-    assert child.wait() == -signal.SIGKILL
+    ) as child:
+        assert child.stdout is not None
+        acknowledged = [child.stdout.readline() for _ in range(40)]
+        child.send_signal(signal.SIGKILL)
+        acknowledged += child.stdout.readlines()
+        assert child.wait() == -signal.SIGKILL
     complete = [prompt_id for line in acknowledged if line.endswith("\n") for prompt_id in line.split()]
     assert len(complete) >= 120
     with Memory(path) as memory:

@@ -57,7 +57,9 @@ def engine(base: Base, adapters: Path) -> TorchEngine:
 def reference(base: Base, adapters: Path) -> Callable[[str, str | None], tuple[list[int], torch.Tensor]]:
     """Greedy tokens and the logits after the prompt, by transformers and peft."""
     model = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32), adapters / "a0", adapter_name="a0"
+        AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32),
+        adapters / "a0",
+        adapter_name="a0",
     )
     for seed in range(1, 16):
         model.load_adapter(adapters / f"a{seed}", adapter_name=f"a{seed}")
@@ -73,7 +75,9 @@ def reference(base: Base, adapters: Path) -> Callable[[str, str | None], tuple[l
 
     def _greedy(model: torch.nn.Module, ids: torch.Tensor) -> tuple[list[int], torch.Tensor]:
         logits = model(input_ids=ids).logits[0, -1]
-        out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
+        out = model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False
+        )
         new = out[0, ids.shape[1] :].tolist()
         return [t for t in new if t not in base.end_ids], logits
 
@@ -113,7 +117,9 @@ def test_two_adapters_stack_as_peft_loads_their_concatenation(base: Base, engine
     alone = [engine.generate([Request(prompt, (n,), tokens_max=8)])[0].logprobs for n in ("a1", "a2")]
     stacked = engine.generate([Request(prompt, ("a1", "a2"), tokens_max=8)])[0].logprobs
     assert stacked not in alone
-    assert engine.generate([Request(prompt, ("a2", "a1"), tokens_max=8)])[0].logprobs == pytest.approx(stacked, abs=1e-3)
+    assert engine.generate([Request(prompt, ("a2", "a1"), tokens_max=8)])[0].logprobs == pytest.approx(
+        stacked, abs=1e-3
+    )
 
 
 def test_score_is_the_sum_of_the_generated_log_probabilities(base: Base, engine: TorchEngine) -> None:
@@ -137,7 +143,10 @@ def test_shared_prefixes_change_nothing(base: Base, adapters: Path) -> None:
 def test_a_completion_obeys_its_json_schema(base: Base, engine: TorchEngine) -> None:
     schema = {
         "type": "object",
-        "properties": {"door": {"enum": ["open", "closed"]}, "count": {"type": "integer", "minimum": 0, "maximum": 9}},
+        "properties": {
+            "door": {"enum": ["open", "closed"]},
+            "count": {"type": "integer", "minimum": 0, "maximum": 9},
+        },
         "required": ["door", "count"],
         "additionalProperties": False,
     }
@@ -165,7 +174,9 @@ def test_sampling_repeats_with_its_seed_and_varies_without(base: Base, engine: T
 
 
 def test_adapters_beyond_the_budget_are_dropped_and_come_back(base: Base, adapters: Path) -> None:
-    small = TorchEngine(base, lambda name: adapters / name, TorchEngineOptions(adapter_bytes_max=1), torch.float32)
+    small = TorchEngine(
+        base, lambda name: adapters / name, TorchEngineOptions(adapter_bytes_max=1), torch.float32
+    )
     prompt = prompts(base, 1, seed=8)[0]
     first = small.generate([Request(prompt, ("a0",), tokens_max=5)])[0].token_ids
     small.generate([Request(prompt, ("a1",), tokens_max=5)])

@@ -58,7 +58,9 @@ class Config:
         except (OSError, ValueError) as error:
             raise InputError(f"{folder} is no model folder: config.json cannot be read") from error
         if raw.get("model_type") not in ("llama", "qwen2"):
-            raise InputError(f"base model type {raw.get('model_type')!r} is not supported: use llama or qwen2")
+            raise InputError(
+                f"base model type {raw.get('model_type')!r} is not supported: use llama or qwen2"
+            )
         rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
         kind = rope.get("rope_type", rope.get("type", "default"))
         if kind not in ("default", "llama3"):
@@ -192,7 +194,9 @@ def _from_hub(spec: str, cache: Path) -> Base:
     try:
         folder = Path(snapshot_download(spec, allow_patterns=["*.json", "*.safetensors", "*.jinja"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise Unavailable(f"base {spec!r} is neither a folder nor to be had from the hub; {MISSING}") from error
+        raise Unavailable(
+            f"base {spec!r} is neither a folder nor to be had from the hub; {MISSING}"
+        ) from error
     return Base(folder, _folder_hash(folder, cache), spec)
 
 

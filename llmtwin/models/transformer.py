@@ -92,7 +92,12 @@ class Transformer:
         return angles.cos().to(self.dtype), angles.sin().to(self.dtype)
 
     def run(
-        self, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend, layers: range, delta: Delta | None = None
+        self,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        attend: Attend,
+        layers: range,
+        delta: Delta | None = None,
     ) -> Tensor:
         """Push hidden states x (B, T, hidden) through `layers`; the final norm is left to `logits`."""
         for index in layers:

@@ -134,7 +134,8 @@ class _Run:
         self.rows = sorted(rows, key=lambda row: len(row[0]))
         self.keys = list(start.a)
         self.master = [t.clone() for key in self.keys for t in (start.a[key], start.b[key])]
-        self.work = [t.to(transformer.dtype).requires_grad_() for t in self.master]
+        # Copies even in float32, where `to` would give the master itself.
+        self.work = [t.to(transformer.dtype, copy=True).requires_grad_() for t in self.master]
         self.optimizer = torch.optim.AdamW(
             self.master, lr=options.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True
         )
@@ -267,6 +268,7 @@ class _Run:
         meta = {
             "digest": digest,
             "epoch": str(self.epoch),
+            "complete": str(int(self.complete)),
             "history": json.dumps([asdict(entry) for entry in self.history]),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -291,7 +293,7 @@ class _Run:
             return
         with torch.no_grad():
             torch._foreach_copy_(self.work, self.master)
-        self.epoch = int(meta["epoch"])
+        self.epoch, self.complete = int(meta["epoch"]), meta["complete"] == "1"
         self.history = [Progress(**entry) for entry in json.loads(meta["history"])]
         self.seconds = self.history[-1].seconds
 

@@ -33,7 +33,7 @@ from llmtwin.twins.home import facts, orders
 from llmtwin.twins.home.plan import Act, Plan, PlanKind
 from llmtwin.twins.home.recall import recall, understand
 from llmtwin.twins.home.resolve import Home, Match, names
-from llmtwin.twins.home.words import Span, when, words
+from llmtwin.twins.home.words import Span, moment_around, says_now, when, words
 from llmtwin.twins.kind import View
 
 ORDER_LIFETIME = timedelta(minutes=5)
@@ -82,32 +82,58 @@ class _Answering:
 
     def answer(self) -> Answer:
         kinds = {PlanKind.ASK: self._ask, PlanKind.COMPARE: self._compare, PlanKind.ORDER: self._order}
-        answer = kinds.get(self.plan.kind)
-        return answer() if answer else _unknown("I only know about this home: ask me about it, or tell it what to do.")
+        answer = self._ask if _orders_nothing(self.plan) else kinds.get(self.plan.kind)
+        return (
+            answer()
+            if answer
+            else _unknown("I only know about this home: ask me about it, or tell it what to do.")
+        )
 
     # ---- questions about this home
 
     def _ask(self) -> Answer:
-        plan = self.plan
-        span = None
-        if plan.time is not None:
-            span = when(plan.time, self.question.at)
-            if span is None:
-                return _unknown(f"I do not understand the time {plan.time!r}.")
+        plan = self._about_a_property()
+        span = self._span()
         matches = self.home.properties(plan.name, plan.area, plan.property, self.question.text)
         if plan.property is None and plan.name is not None:
-            group = [self._main(device) for device in self.home.devices(plan.name, plan.area, self.question.text)]
+            group = [self._main(device) for device in self._devices()]
             matches = [match for match in group if match is not None] or matches
         if not matches:
             return _unknown(f"This home has no {self._said()} that I know of.")
         if len(matches) == 1 and matches[0].property.private:
             return self._setting(matches[0], span)
+        if plan.time is not None and span is None and not says_now(plan.time):
+            return _unknown(f"I do not understand the time {plan.time!r}.")
         live = [match for match in matches if not match.property.private][:LISTED_MAX]
         if not live:
             return _unknown(f"Which do you mean: {names(match.device for match in matches)}?")
         if span is not None and not span.moment:
             return self._over(live[0], span)
         return self._states(live, span)
+
+    def _about_a_property(self) -> Plan:
+        """The plan; where what was taken for a state is the name of a property, with that mended."""
+        plan = self.plan
+        if plan.property is None and plan.value is not None:
+            named = self.home.properties(plan.name, plan.area, plan.value, self.question.text)
+            if named and words(named[0].property.name) <= words(plan.value):
+                self.plan = plan.model_copy(update={"property": plan.value, "value": None})
+        elif _orders_nothing(plan):
+            self.plan = plan.model_copy(update={"value": None})
+        return self.plan
+
+    def _span(self) -> Span | None:
+        """The time that was said: None for now, and where it is not understood."""
+        said = self.plan.time
+        if said is None or says_now(said):
+            return None
+        span = when(said, self.question.at)
+        if span is None or not span.moment:
+            return moment_around(self.question.text, said, self.question.at) or span
+        return span
+
+    def _devices(self) -> list[Device]:
+        return self.home.devices(self.plan.name, self.plan.area, self.question.text)
 
     def _said(self) -> str:
         plan = self.plan
@@ -147,7 +173,11 @@ class _Answering:
             verb = "is" if span is None else "was"
             text = f"The {_title(match)} {verb} {_say(state)}."
             return Answer(
-                text=text, outcome=Outcome.ANSWERED, value=state.fact.value, unit=state.fact.unit, receipts=receipts
+                text=text,
+                outcome=Outcome.ANSWERED,
+                value=state.fact.value,
+                unit=state.fact.unit,
+                receipts=receipts,
             )
         text = "; ".join(f"{match.device.name}: {_say(state)}" for match, state in found)
         return Answer(text=f"{text}.", outcome=Outcome.ANSWERED, receipts=receipts)
@@ -201,9 +231,16 @@ class _Answering:
         name = match.device.name
         if self.plan.statistic == Statistic.COUNT:
             return Answer(
-                text=f"The {name} was {wanted} {times} times.", outcome=Outcome.ANSWERED, value=times, receipts=receipts
+                text=f"The {name} was {wanted} {times} times.",
+                outcome=Outcome.ANSWERED,
+                value=times,
+                receipts=receipts,
             )
-        text = f"The {name} was {wanted} for {minutes:.0f} minutes." if minutes else f"No, the {name} was not {wanted}."
+        text = (
+            f"The {name} was {wanted} for {minutes:.0f} minutes."
+            if minutes
+            else f"No, the {name} was not {wanted}."
+        )
         value: Value = minutes if self.plan.statistic == Statistic.SUM else minutes > 0
         unit = "min" if self.plan.statistic == Statistic.SUM else None
         return Answer(text=text, outcome=Outcome.ANSWERED, value=value, unit=unit, receipts=receipts)
@@ -222,7 +259,9 @@ class _Answering:
         plan = self.plan
         fits = self.home.measures(plan.name, plan.property)
         if not fits:
-            return _unknown(f"I cannot compare {self._said()} between homes: this home has none, or it is private.")
+            return _unknown(
+                f"I cannot compare {self._said()} between homes: this home has none, or it is private."
+            )
         statistic = plan.statistic or Statistic.AVERAGE
         found = self._aggregate(fits[0], statistic, plan.value if statistic == Statistic.COUNT else None)
         if isinstance(found, Answer):
@@ -241,7 +280,11 @@ class _Answering:
 
     def _aggregate(self, property: Property, statistic: Statistic, said: str | None) -> Aggregate | Answer:
         """The statistic over the cohort, or the refusal where too few homes would stand behind it."""
-        area = self.plan.area.strip().capitalize() if self.plan.area and self.plan.kind == PlanKind.COMPARE else None
+        area = (
+            self.plan.area.strip().capitalize()
+            if self.plan.area and self.plan.kind == PlanKind.COMPARE
+            else None
+        )
         equals = _option(property, said) if said else None
         view, measure = self.view, property.measure or ""
         found = view.memory.aggregate(measure, statistic, view.cohort, area, equals)
@@ -256,7 +299,7 @@ class _Answering:
 
     def _order(self) -> Answer:
         plan = self.plan
-        devices = self.home.devices(plan.name, plan.area, self.question.text)
+        devices = self._devices()
         if plan.property and plan.area and plan.name is None:
             devices = [device for device in devices if _can(device, plan.property)]
         if plan.name is None and plan.area is None and plan.property:
@@ -270,7 +313,9 @@ class _Answering:
         for device in devices:
             try:
                 property, value, used = self._meant(device)
-                receipts = Receipts(adapter=used.adapter or receipts.adapter, cohort=used.cohort or receipts.cohort)
+                receipts = Receipts(
+                    adapter=used.adapter or receipts.adapter, cohort=used.cohort or receipts.cohort
+                )
                 commands.append(self.view.order(self._command(property, value)))
             except (InputError, Denied) as error:
                 problems.append(str(error))
@@ -306,19 +351,19 @@ class _Answering:
         if act in orders.STATES:
             return *orders.state(device, act), Receipts()
         if act == Act.SET:
-            if plan.value is None:
-                raise InputError(f"say what the {device.name} should be set to")
-            return *orders.setting(device, plan.property, plan.value), Receipts()
-        property = orders.level(device, plan.property)
+            return *orders.setting(device, plan.property, plan.value or "", self.question.text), Receipts()
+        property = orders.level(device, plan.property, self.question.text)
         state = self.view.memory.latest(self.question.twin, property.path)
         if state is None or not isinstance(state.fact.value, int | float):
-            raise InputError(f"I do not know what the {property.name} of the {device.name} is now: say a value")
+            raise InputError(
+                f"I do not know what the {property.name} of the {device.name} is now: say a value"
+            )
         change = orders.step(property, plan.value) * (1 if act == Act.RAISE else -1)
         return property, _within(property, state.fact.value + change), self._receipts([state])
 
     def _relative(self, device: Device, act: Act, statistic: Statistic) -> tuple[Property, Value, Receipts]:
         """An order relative to other homes, within the owner's own private range (the paper's Fig. 10)."""
-        property = orders.level(device, self.plan.property)
+        property = orders.level(device, self.plan.property, self.question.text)
         found = self._aggregate(property, statistic, None)
         if isinstance(found, Answer):
             raise InputError(found.text)
@@ -354,6 +399,13 @@ class _Answering:
         return None, Receipts()
 
 
+def _orders_nothing(plan: Plan) -> bool:
+    """Whether an order to set something says no value: "need the volume of the radio please" is a question."""
+    if plan.act != Act.SET or plan.statistic is not None:
+        return False
+    return plan.value is None or words(plan.value) <= words(plan.property or "")
+
+
 def _title(match: Match) -> str:
     """ "maximum brightness of the Bedroom lamp", or the device alone for its plain state."""
     device, property = match.device.name, match.property.name
@@ -368,7 +420,14 @@ def _say(state: State) -> str:
 def _is(value: Value, wanted: str) -> bool:
     """Whether a state is what a person calls it; `opened` is `open`."""
     said = wanted.casefold().strip()
-    same = {"opened": "open", "shut": "closed", "close": "closed", "running": "on", "active": "on", "occupied": "detected"}
+    same = {
+        "opened": "open",
+        "shut": "closed",
+        "close": "closed",
+        "running": "on",
+        "active": "on",
+        "occupied": "detected",
+    }
     state = facts.answer(value, None).casefold()
     return state in (said, same.get(said, said))
 

@@ -36,13 +36,16 @@ def state(device: Device, act: Act) -> tuple[Property, Value]:
     raise InputError(f"the {device.name} cannot be ordered to {act.value}")
 
 
-def level(device: Device, property: str | None) -> Property:
+def level(device: Device, property: str | None, text: str = "") -> Property:
     """The adjustable property that was meant; with none said, the one its kind of device has.
 
-    InputError where the device has none, or where it is a private setting.
+    One whose name is all in `text` is meant where `property` names none. InputError where the device has
+    none, or where it is a private setting.
     """
+    heard = words(text) - words(device.name)
     wanted = words(property or LEVELS.get(device.domain, "state"))
     fits = [p for p in device.properties if wanted and wanted <= words(p.name)]
+    fits = fits or [p for p in device.properties if p.writable and words(p.name) <= heard]
     writable = sorted((p for p in fits if p.writable), key=lambda p: len(words(p.name)))
     if writable:
         return writable[0]
@@ -51,10 +54,10 @@ def level(device: Device, property: str | None) -> Property:
     raise InputError(f"the {device.name} has no {property or 'level'} that can be set")
 
 
-def setting(device: Device, property: str | None, said: str) -> tuple[Property, Value]:
+def setting(device: Device, property: str | None, said: str, text: str = "") -> tuple[Property, Value]:
     """The property and value of "set … to …". InputError where the value means nothing for the device."""
     meant = property or _implied(device, said)
-    chosen = level(device, meant)
+    chosen = level(device, meant, text)
     return chosen, value(chosen, said)
 
 

@@ -31,7 +31,9 @@ class Recalled:
 def understand(text: str, view: View) -> Plan:
     """What was said, as a plan. Raises Unavailable without the home skill, InputError if it makes no sense."""
     if view.skill is None:
-        raise Unavailable("the home skill does not fit this base model: run `make skill`, or use the bundled base")
+        raise Unavailable(
+            "the home skill does not fit this base model: run `make skill`, or use the bundled base"
+        )
     prompt = view.engine.chat(turn(text))
     request = Request(prompt, (view.skill,), tokens_max=PLAN_TOKENS_MAX, grammar=grammar(text))
     return Plan.from_json(view.engine.generate([request])[0].text)

@@ -6,6 +6,7 @@ does not have is noticed and never taken for another.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -87,6 +88,9 @@ class Home:
         said = words(" ".join(filter(None, (name, area))))
         heard = words(text) | said
         found = [entry for entry in self._entries if said and said <= entry.all]
+        if called := [entry for entry in found if _is_called(entry, text)]:
+            longest = max(len(entry.name) for entry in called)
+            return [entry.device for entry in called if len(entry.name) == longest]
         if _plural(name):
             kind = words(name or "")
             whole = [entry for entry in found if kind <= entry.type]
@@ -133,7 +137,7 @@ def _rank(
         return None
     if not everything <= entry.all | own:
         return None
-    if (wanted and not own & heard) or (said and not said & entry.all):
+    if (wanted and not own & heard) or (said - own and not said & entry.all):
         return None
     whole = entry.name <= heard
     return (-len(own - heard) if wanted else 0, whole, -len(entry.name - heard), len(own), len(entry.name))
@@ -143,6 +147,11 @@ def _preference(candidate: Property, wanted: frozenset[str], count: int) -> tupl
     """Properties called exactly what was said come first, then those that sensors measure, then the commonest."""
     exact = words(candidate.name) == wanted
     return (not exact, not (candidate.measure or "").startswith("sensor."), -count)
+
+
+def _is_called(entry: _Entry, text: str) -> bool:
+    """Whether a text holds a device's full name, letter for letter but for case."""
+    return re.search(rf"(?<!\w){re.escape(entry.device.name)}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def _plural(name: str | None) -> bool:

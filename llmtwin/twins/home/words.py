@@ -11,15 +11,12 @@ import dateparser
 from text_to_num import alpha2digit
 
 COHORT = frozenset(
-    "all home house household neighbour neighbor neighbourhood neighborhood people other everybody everyone anybody "
-    "street community around here region village town average mean".split()
+    ["all", "home", "house", "household", "neighbour", "neighbor", "neighbourhood", "neighborhood", "people", "other", "everybody", "everyone", "anybody", "street", "community", "around", "here", "region", "village", "town", "average", "mean"]
 )
 """Words for the other homes: they say with whom to compare, never what."""
 
 EMPTY = frozenset(
-    """a about also an and any are at be by current currently did do does exactly for from have has how i in is it
-    its just like me moment my now of on our please right room's set setting settings show some still than that the
-    their there these this those to up us was we were what what's which with your""".split()
+    ["a", "about", "also", "an", "and", "any", "are", "at", "be", "by", "current", "currently", "did", "do", "does", "exactly", "for", "from", "have", "has", "how", "i", "in", "is", "it", "its", "just", "like", "log", "me", "moment", "my", "now", "of", "on", "our", "please", "right", "room's", "set", "setting", "settings", "show", "some", "still", "than", "that", "the", "their", "there", "these", "this", "those", "to", "up", "us", "was", "we", "were", "what", "what's", "which", "with", "your"]
 )
 SAME = {
     "max": "maximum", "min": "minimum", "temp": "temperature", "colour": "color", "tv": "television",
@@ -32,9 +29,19 @@ SAME = {
     "slower": "speed", "setpoint": "target", "sound": "volume", "level": "", "value": "", "state": "state",
     "percentage": "", "degrees": "temperature", "reading": "", "status": "state", "condition": "state",
 }  # fmt: skip
-KELVIN = {"candle": 1900, "warm": 2700, "soft": 2700, "neutral": 3500, "cool": 4000, "cold": 4000, "day": 6500}
-LARGEST = frozenset("maximum max highest brightest full fully loudest fastest top hottest warmest".split())
-SMALLEST = frozenset("minimum min lowest dimmest darkest quietest slowest bottom least coldest coolest".split())
+KELVIN = {
+    "candle": 1900,
+    "warm": 2700,
+    "soft": 2700,
+    "neutral": 3500,
+    "cool": 4000,
+    "cold": 4000,
+    "day": 6500,
+}
+LARGEST = frozenset(["maximum", "max", "highest", "brightest", "full", "fully", "loudest", "fastest", "top", "hottest", "warmest"])
+SMALLEST = frozenset(
+    ["minimum", "min", "lowest", "dimmest", "darkest", "quietest", "slowest", "bottom", "least", "coldest", "coolest"]
+)
 _SHARES = {"half": 50, "halfway": 50, "quarter": 25, "third": 33, "three quarters": 75}
 _UNITS = {
     "%": "%", "percent": "%", "°": "°C", "degree": "°C", "degrees": "°C", "°c": "°C", "c": "°C", "celsius": "°C",
@@ -108,7 +115,9 @@ _PARTS = {
     "morning": (6, 12), "afternoon": (12, 18), "evening": (18, 23), "night": (22, 30),
 }  # fmt: skip
 _MINUTES = {"quarter past": 15, "half past": 30, "quarter to": -15}
-_CLOCK = re.compile(r"\d{1,2}[:.]\d{2}|\d\s*[ap]\.?m|\bago\b|\bo'?clock|\bat \d|\bnoon\b|\bmidnight\b|\bmidday\b")
+_CLOCK = re.compile(
+    r"\d{1,2}[:.]\d{2}|\d\s*[ap]\.?m|\bago\b|\bo'?clock|\bat \d|\bnoon\b|\bmidnight\b|\bmidday\b"
+)
 
 _LAST = re.compile(
     r"(?:in|over|for|during|within)?\s*(?:the )?(?:last|past) (\d+)? ?((?:minute|hour|day|week|month)s?)"
@@ -118,6 +127,10 @@ _CARRIERS = re.compile(r"\b(at|around|about|roughly|the|this|on|in|morning|eveni
 _PAST = (
     r"ago|yesterday|today|tonight|since|earlier|lately|recently|overnight|noon|midday|midnight|"
     r"(this|last) (morning|afternoon|evening|night|week|month|year)"
+)
+_NOW = re.compile(
+    r"\b(now|currently|presently|as we speak|(this|the) (very )?(minute|moment|second|instant))\b",
+    re.IGNORECASE,
 )
 _PAST_ONLY = re.compile(rf"\b({_PAST})\b", re.IGNORECASE)
 _TIME = re.compile(
@@ -131,6 +144,11 @@ _TIME = re.compile(
 def may_be_time(text: str) -> bool:
     """Whether a text can be about a time."""
     return _TIME.search(text) is not None
+
+
+def says_now(text: str) -> bool:
+    """Whether a text speaks of the present."""
+    return _NOW.search(text) is not None
 
 
 def must_be_time(text: str) -> bool:
@@ -153,6 +171,17 @@ def when(text: str, now: datetime) -> Span | None:
         return stretch
     moment = _parse(_CARRIERS.sub(" ", said), now)
     return Span(moment, moment) if moment else None
+
+
+def moment_around(text: str, said: str, now: datetime) -> Span | None:
+    """The moment that a longer piece of `text` around `said` names: "today" in "at 9:00 today"."""
+    words_of = text.split()
+    for width in range(len(said.split()) + 1, len(said.split()) + 4):
+        for first in range(len(words_of) - width + 1):
+            piece = " ".join(words_of[first : first + width]).strip(".,;:?!")
+            if said in piece and _CLOCK.search(piece) and (span := when(piece, now)) and span.moment:
+                return span
+    return None
 
 
 def _between(first: str, second: str, now: datetime) -> Span | None:

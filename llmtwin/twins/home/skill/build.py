@@ -20,7 +20,12 @@ from llmtwin.twins.home.skill.generate import examples, normal
 
 FOLDER = Path(__file__).parent / "adapter"
 OPTIONS = TuneOptions(
-    rank=16, epochs_max=3, learning_rate=1e-3, batch_tokens=1024, stop_when_complete=False, checkpoint_seconds=120
+    rank=16,
+    epochs_max=3,
+    learning_rate=1e-3,
+    batch_tokens=1024,
+    stop_when_complete=False,
+    checkpoint_seconds=120,
 )
 
 

@@ -79,9 +79,7 @@ def _property(rng: random.Random, group: Mapping[str, Any]) -> tuple[str, Sequen
     return prop, pools[0][prop]
 
 
-def _word(
-    rng: random.Random, group: Mapping[str, Any], slot: str, prop: str, values: Sequence[str]
-) -> str:
+def _word(rng: random.Random, group: Mapping[str, Any], slot: str, prop: str, values: Sequence[str]) -> str:
     words = _read("vocabulary.yaml")
     if slot == "property":
         return prop
