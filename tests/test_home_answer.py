@@ -87,7 +87,7 @@ class Asking:
     memory: Memory
     orders: list[Command] = field(default_factory=list)
     cohort: tuple[str, ...] = ("h1", "h2", "h3")
-    description: Description = Description(devices=(LAMP, HALL, DOOR))
+    description: Description = field(default_factory=lambda: Description(devices=(LAMP, HALL, DOOR)))
     adapter: Adapter | None = None
 
     def order(self, command: Command) -> Command:
@@ -142,7 +142,8 @@ def test_a_past_state_is_the_one_in_force_then(home: Asking) -> None:
 def test_an_average_over_a_time_weighs_by_how_long_values_stood(home: Asking) -> None:
     home.tell("h1", "light.lamp/brightness", 0.0, AT - timedelta(hours=4))
     home.tell("h1", "light.lamp/brightness", 100.0, AT - timedelta(hours=1))
-    plan = '{"kind":"ask","statistic":"average","property":"brightness","name":"bedroom lamp","time":"over the last 4 hours"}'
+    plan = '{"kind":"ask","statistic":"average","property":"brightness","name":"bedroom lamp",'
+    plan += '"time":"over the last 4 hours"}'
     assert home.ask(plan).value == pytest.approx(25.0)
     assert home.ask(plan.replace("average", "maximum")).value == 100.0
 
@@ -225,7 +226,7 @@ def test_more_of_something_starts_from_what_it_is_now(home: Asking) -> None:
 def test_an_order_relative_to_the_others(home: Asking, act: str, value: float) -> None:
     for twin, brightness in (("h1", 10.0), ("h2", 20.0), ("h3", 60.0)):
         home.tell(twin, "light.x/brightness", brightness, measure="light.brightness")
-    plan = f'{{"kind":"order","act":"{act}","statistic":"average","property":"brightness","name":"bedroom lamp"}}'
+    plan = f'{{"kind":"order","act":"{act}","statistic":"average","property":"brightness","name":"lamp"}}'
     answer = home.ask(plan)
     assert answer.value == value and answer.receipts.cohort is not None
 

@@ -162,7 +162,7 @@ class Base:
 
 
 def find_base(spec: str | None, cache: Path) -> Base:
-    """Find the base that `spec` names: a folder, a .gguf file, a Hugging Face id, or None for the bundled one.
+    """Find the base that `spec` names: a folder, a .gguf file, a hub id, or None for the bundled one.
 
     A GGUF is dequantised once into `cache`, keyed by its content hash.
     Raises Unavailable where nothing is to be had, InputError where it cannot be used.

@@ -131,7 +131,7 @@ class Transformer:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """Grouped-query attention: q (B, heads, T, D), k and v (B, kv_heads, S, D), mask (B or 1, T, S) -> q's shape.
+    """Grouped-query attention of q (B, heads, T, D) over k, v (B, kv_heads, S, D) with mask (B or 1, T, S).
 
     `mask` is added to the scores. The query heads of one K/V head are one matrix: on a CPU this beats
     `scaled_dot_product_attention` for the short rows of tuning and for one-token decoding.

@@ -93,8 +93,9 @@ def tune(
 ) -> Tuned:
     """Learn `examples` into an adapter above `under` (a frozen skill), from `start` or from nothing.
 
-    Examples are records, or already tokenised as (ids, prompt length). With `checkpoint` a killed run
-    goes on from its last saved epoch; the file is the caller's to remove once the result is safe. Raises InputError when there is nothing to learn.
+    Examples are records, or already tokenised as (ids, prompt length). With `checkpoint` a killed run goes
+    on from its last saved epoch; the file is the caller's to remove once the result is safe. Raises
+    InputError when there is nothing to learn.
     """
     rows = [render(transformer, e) if isinstance(e, Example) else e for e in examples]
     if not rows:
@@ -219,7 +220,7 @@ class _Run:
             return float(loss), sum(self._judge(logits, targets, owners, len(batch)))
 
     def _sure(self, batch: list[int], probability_min: float | None = None) -> list[bool]:
-        """Whether each row's completion tokens all have at least this probability; over 0.5 is the likeliest."""
+        """Whether each row's completion tokens are all at least that probable; over 0.5 is likeliest."""
         with torch.no_grad():
             return self._judge(*self._forward(batch), len(batch), probability_min)
 

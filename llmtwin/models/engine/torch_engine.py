@@ -88,7 +88,7 @@ class TorchEngine:
         return self.base.chat(messages)
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion a request. Raises InputError for a bad grammar and what the adapter source raises."""
+        """One completion a request. Raises InputError for a bad grammar, and as the adapter source does."""
         futures: list[Future[Completion]] = []
         for request in requests:
             futures.append(Future())

@@ -291,7 +291,8 @@ class _Answering:
         behind = found.cohort_size
         if behind < view.cohort_size_min:
             return _refused(
-                f"Only {behind} homes share that; I compare no fewer than {view.cohort_size_min}, so that none stands out."
+                f"Only {behind} homes share that; I compare no fewer than {view.cohort_size_min}, "
+                "so that none stands out."
             )
         return found
 
@@ -400,7 +401,7 @@ class _Answering:
 
 
 def _orders_nothing(plan: Plan) -> bool:
-    """Whether an order to set something says no value: "need the volume of the radio please" is a question."""
+    """Whether an order to set something says no value: "need the volume of the radio" is a question."""
     if plan.act != Act.SET or plan.statistic is not None:
         return False
     return plan.value is None or words(plan.value) <= words(plan.property or "")

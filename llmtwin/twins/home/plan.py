@@ -79,7 +79,7 @@ def spans(text: str) -> list[str]:
     for first in range(len(words)):
         for last in range(first, min(first + SPAN_WORDS_MAX, len(words))):
             span = text[words[first][0] : words[last][1]]
-            for form in (span, span.rstrip("."), re.sub(r"['’]s?$", "", span.rstrip("."))):
+            for form in (span, span.rstrip("."), re.sub(r"['\u2019]s?$", "", span.rstrip("."))):
                 if form:
                     found[form] = None
     return list(found)

@@ -29,7 +29,7 @@ class Recalled:
 
 
 def understand(text: str, view: View) -> Plan:
-    """What was said, as a plan. Raises Unavailable without the home skill, InputError if it makes no sense."""
+    """What was said, as a plan. Raises Unavailable without the home skill, InputError if it is none."""
     if view.skill is None:
         raise Unavailable(
             "the home skill does not fit this base model: run `make skill`, or use the bundled base"
@@ -40,7 +40,7 @@ def understand(text: str, view: View) -> Plan:
 
 
 def recall(match: Match, view: View) -> Recalled:
-    """A private setting, asked of the twin's own adapter. Raises NotFound before the first adapter is there."""
+    """A private setting, asked of the twin's own adapter. Raises NotFound while it has none."""
     if view.adapter is None:
         raise NotFound("this twin has learned nothing yet: run `llmtwin tune` and `llmtwin push`")
     prompt = view.engine.chat(turn(facts.question(match.device.name, match.property.name)))

@@ -84,7 +84,7 @@ class Home:
         return [match for rank, match in ranked if rank == best]
 
     def devices(self, name: str | None, area: str | None, text: str) -> list[Device]:
-        """The devices that were meant: the named one, or all of a type in a place. Empty where there are none."""
+        """The devices that were meant: the named one, or all of a type in a place; empty for none."""
         said = words(" ".join(filter(None, (name, area))))
         heard = words(text) | said
         found = [entry for entry in self._entries if said and said <= entry.all]
@@ -144,7 +144,7 @@ def _rank(
 
 
 def _preference(candidate: Property, wanted: frozenset[str], count: int) -> tuple[int, int, int]:
-    """Properties called exactly what was said come first, then those that sensors measure, then the commonest."""
+    """What is called exactly as was said comes first, then what sensors measure, then the commonest."""
     exact = words(candidate.name) == wanted
     return (not exact, not (candidate.measure or "").startswith("sensor."), -count)
 

@@ -11,20 +11,30 @@ import dateparser
 from text_to_num import alpha2digit
 
 COHORT = frozenset(
-    ["all", "home", "house", "household", "neighbour", "neighbor", "neighbourhood", "neighborhood", "people", "other", "everybody", "everyone", "anybody", "street", "community", "around", "here", "region", "village", "town", "average", "mean"]
+    """
+    all home house household neighbour neighbor neighbourhood neighborhood people other everybody
+    everyone anybody street community around here region village town average mean
+    """.split()  # noqa: SIM905 (a list of a word a line would hide the rest)
 )
 """Words for the other homes: they say with whom to compare, never what."""
 
 EMPTY = frozenset(
-    ["a", "about", "also", "an", "and", "any", "are", "at", "be", "by", "current", "currently", "did", "do", "does", "exactly", "for", "from", "have", "has", "how", "i", "in", "is", "it", "its", "just", "like", "log", "me", "moment", "my", "now", "of", "on", "our", "please", "right", "room's", "set", "setting", "settings", "show", "some", "still", "than", "that", "the", "their", "there", "these", "this", "those", "to", "up", "us", "was", "we", "were", "what", "what's", "which", "with", "your"]
+    """
+    a about also an and any are at be by current currently did do does exactly for from have has how
+    i in is it its just like log me moment my now of on our please right room's set setting settings
+    show some still than that the their there these this those to up us was we were what what's
+    which with your
+    """.split()  # noqa: SIM905 (a list of a word a line would hide the rest)
 )
 SAME = {
     "max": "maximum", "min": "minimum", "temp": "temperature", "colour": "color", "tv": "television",
     "aircon": "climate", "centre": "center", "grey": "gray",
-    "humid": "humidity", "bright": "brightness", "loud": "volume", "warm": "temperature", "hot": "temperature",
+    "humid": "humidity", "bright": "brightness", "loud": "volume", "hot": "temperature",
+    "warm": "temperature",
     "cold": "temperature", "brighter": "brightness", "dimmer": "brightness", "darker": "brightness",
     "lighter": "brightness", "dark": "brightness", "dim": "brightness", "brighten": "brightness",
-    "louder": "volume", "quieter": "volume", "quiet": "volume", "warmer": "temperature", "cooler": "temperature",
+    "louder": "volume", "quieter": "volume", "quiet": "volume", "warmer": "temperature",
+    "cooler": "temperature",
     "hotter": "temperature", "colder": "temperature", "cool": "temperature", "faster": "speed",
     "slower": "speed", "setpoint": "target", "sound": "volume", "level": "", "value": "", "state": "state",
     "percentage": "", "degrees": "temperature", "reading": "", "status": "state", "condition": "state",
@@ -38,20 +48,27 @@ KELVIN = {
     "cold": 4000,
     "day": 6500,
 }
-LARGEST = frozenset(["maximum", "max", "highest", "brightest", "full", "fully", "loudest", "fastest", "top", "hottest", "warmest"])
+LARGEST = frozenset(
+    """
+    maximum max highest brightest full fully loudest fastest top hottest warmest
+    """.split()  # noqa: SIM905 (a list of a word a line would hide the rest)
+)
 SMALLEST = frozenset(
-    ["minimum", "min", "lowest", "dimmest", "darkest", "quietest", "slowest", "bottom", "least", "coldest", "coolest"]
+    """
+    minimum min lowest dimmest darkest quietest slowest bottom least coldest coolest
+    """.split()  # noqa: SIM905 (a list of a word a line would hide the rest)
 )
 _SHARES = {"half": 50, "halfway": 50, "quarter": 25, "third": 33, "three quarters": 75}
 _UNITS = {
-    "%": "%", "percent": "%", "°": "°C", "degree": "°C", "degrees": "°C", "°c": "°C", "c": "°C", "celsius": "°C",
+    "%": "%", "percent": "%", "°": "°C", "degree": "°C", "degrees": "°C", "°c": "°C", "c": "°C",
+    "celsius": "°C",
     "°f": "°F", "f": "°F", "fahrenheit": "°F", "k": "K", "kelvin": "K", "w": "W", "watts": "W", "lx": "lx",
 }  # fmt: skip
 
 
 def words(text: str) -> frozenset[str]:
     """The words of a text that carry meaning, in one form each: folded, singular, synonyms joined."""
-    folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
     found = (_singular(word.removesuffix("'s").strip("'")) for word in re.findall(r"[\w.']+", folded))
     joined = (SAME.get(word, word) for word in found if word not in EMPTY)
     return frozenset(word.strip(".") for word in joined if word.strip("."))
@@ -67,7 +84,7 @@ def _singular(word: str) -> str:
 
 @dataclass(frozen=True)
 class Amount:
-    """What was said for a value: a number with its unit (None where none was said), or an end of the range."""
+    """What was said for a value: a number with its unit (None where none was), or an end of the range."""
 
     number: float | None = None
     unit: str | None = None
@@ -133,10 +150,13 @@ _NOW = re.compile(
     re.IGNORECASE,
 )
 _PAST_ONLY = re.compile(rf"\b({_PAST})\b", re.IGNORECASE)
+_HOURS = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
+_MONTHS = "january|february|march|april|june|july|august|september|october|november|december"
 _TIME = re.compile(
     rf"\d[:.]\d\d|\d ?[ap]\.?m\b|\b({_PAST}|until|now|morning|afternoon|evening|night|o'?clock|weekend|"
-    r"(mon|tues|wednes|thurs|fri|satur|sun)day|(minute|hour|day|week|month|year)s?|(last|this|past) \w+|at (\d|\w+teen|\w+ty|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)|"
-    r"january|february|march|april|june|july|august|september|october|november|december|on \d+ \w+|before|after|breakfast|lunch|dinner|supper|dawn|dusk|sunrise|sunset|while|when)\b",
+    r"(mon|tues|wednes|thurs|fri|satur|sun)day|(minute|hour|day|week|month|year)s?|(last|this|past) \w+|"
+    rf"at (\d|\w+teen|\w+ty|{_HOURS})|{_MONTHS}|on \d+ \w+|before|after|breakfast|lunch|dinner|supper|"
+    r"dawn|dusk|sunrise|sunset|while|when)\b",
     re.IGNORECASE,
 )
 
