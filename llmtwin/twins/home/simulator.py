@@ -213,7 +213,7 @@ _MORE_ROOMS = (
 )
 _LIGHTS = ("ceiling light", "lamp", "pendant", "spotlights", "wall light", "chandelier", "light strip")
 _SECOND_LIGHTS = ("floor lamp", "reading lamp", "table lamp", "corner lamp")
-_SECRETS = 54
+_SECRETS = 55
 _SOURCES = ("HDMI 1", "HDMI 2", "Radio", "Bluetooth", "Spotify", "Netflix", "YouTube", "Antenna", "AUX")
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?", re.ASCII)
 

@@ -69,9 +69,9 @@ _UNITS = {
 def words(text: str) -> frozenset[str]:
     """The words of a text that carry meaning, in one form each: folded, singular, synonyms joined."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
-    found = (_singular(word.removesuffix("'s").strip("'")) for word in re.findall(r"[\w.']+", folded))
+    found = (_singular(word.strip(".").removesuffix("'s").strip("'")) for word in re.findall(r"[\w.']+", folded))
     joined = (SAME.get(word, word) for word in found if word not in EMPTY)
-    return frozenset(word.strip(".") for word in joined if word.strip("."))
+    return frozenset(word for word in joined if word)
 
 
 def _singular(word: str) -> str:
