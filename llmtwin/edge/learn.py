@@ -67,7 +67,7 @@ def learn(
     tuned = tune(
         transformer,
         facts,
-        replace(options, rank=before.rank) if before else options,
+        _gently(options, before) if before else options,
         start=before,
         under=under,
         checkpoint=checkpoint,
@@ -90,6 +90,11 @@ def learn(
         manifest = publish.publish(store, made, key, store.description())
         checkpoint.unlink(missing_ok=True)
     return Learned(manifest, figures, tuned)
+
+
+def _gently(options: TuneOptions, before: Lora) -> TuneOptions:
+    """For a few changed facts among many known ones: smaller steps, so that the others are not shaken."""
+    return replace(options, rank=before.rank, learning_rate=options.learning_rate / 4)
 
 
 def examples(store: EdgeStore, of: Kind, sealer: Sealer) -> list[Example]:

@@ -26,7 +26,7 @@ from llmtwin.wire.seal import Sealer
 ASKERS = 48
 CANDIDATES = 100
 SCORED_TOGETHER = 16
-SAMPLES = 8
+SAMPLES = 3
 SAMPLE_TOKENS_MAX = 12
 Z_95 = 1.959964
 

@@ -30,10 +30,19 @@ from llmtwin.records import (
     now,
 )
 from llmtwin.twins.home import facts, orders
+from llmtwin.twins.home.judge import fold, held, is_in, orders_nothing
 from llmtwin.twins.home.plan import Act, Plan, PlanKind
 from llmtwin.twins.home.recall import recall, understand
 from llmtwin.twins.home.resolve import Home, Match, names
-from llmtwin.twins.home.words import Span, moment_around, says_now, when, words
+from llmtwin.twins.home.words import (
+    Span,
+    moment_around,
+    must_be_time,
+    says_now,
+    statistics_said,
+    when,
+    words,
+)
 from llmtwin.twins.kind import View
 
 ORDER_LIFETIME = timedelta(minutes=5)
@@ -82,12 +91,16 @@ class _Answering:
 
     def answer(self) -> Answer:
         kinds = {PlanKind.ASK: self._ask, PlanKind.COMPARE: self._compare, PlanKind.ORDER: self._order}
-        answer = self._ask if _orders_nothing(self.plan) else kinds.get(self.plan.kind)
-        return (
-            answer()
-            if answer
-            else _unknown("I only know about this home: ask me about it, or tell it what to do.")
-        )
+        if self.plan.kind == PlanKind.ORDER and orders_nothing(self.plan, self.question.text):
+            return self._ask()
+        return kinds.get(self.plan.kind, self._other)()
+
+    def _other(self) -> Answer:
+        """What is about nothing here, unless it names one of the home's own properties in full."""
+        matches = self.home.named(self.question.text)
+        if len(matches) == 1:
+            return self._of(matches, self._span())
+        return _unknown("I only know about this home: ask me about it, or tell it what to do.")
 
     # ---- questions about this home
 
@@ -98,12 +111,20 @@ class _Answering:
         if plan.property is None and plan.name is not None:
             group = [self._main(device) for device in self._devices()]
             matches = [match for match in group if match is not None] or matches
+        if not matches and plan.property is None:
+            # What was taken for a device may be the property, and its place the device.
+            matches = self.home.properties(None, plan.area, plan.name, self.question.text)
         if not matches:
             return _unknown(f"This home has no {self._said()} that I know of.")
+        return self._of(matches, span)
+
+    def _of(self, matches: Sequence[Match], span: Span | None) -> Answer:
+        """What is known of these properties, now or at that time."""
+        time = self.plan.time
         if len(matches) == 1 and matches[0].property.private:
             return self._setting(matches[0], span)
-        if plan.time is not None and span is None and not says_now(plan.time):
-            return _unknown(f"I do not understand the time {plan.time!r}.")
+        if time is not None and span is None and not says_now(time):
+            return _unknown(f"I do not understand the time {time!r}.")
         live = [match for match in matches if not match.property.private][:LISTED_MAX]
         if not live:
             return _unknown(f"Which do you mean: {names(match.device for match in matches)}?")
@@ -114,12 +135,15 @@ class _Answering:
     def _about_a_property(self) -> Plan:
         """The plan; where what was taken for a state is the name of a property, with that mended."""
         plan = self.plan
+        if plan.value is not None and says_now(plan.value):
+            plan = self.plan = plan.model_copy(update={"value": None})
         if plan.property is None and plan.value is not None:
             named = self.home.properties(plan.name, plan.area, plan.value, self.question.text)
             if named and words(named[0].property.name) <= words(plan.value):
                 self.plan = plan.model_copy(update={"property": plan.value, "value": None})
-        elif _orders_nothing(plan):
-            self.plan = plan.model_copy(update={"value": None})
+        elif plan.kind == PlanKind.ORDER:
+            time = plan.value if plan.value and must_be_time(plan.value) else plan.time
+            self.plan = plan.model_copy(update={"value": None, "time": time})
         return self.plan
 
     def _span(self) -> Span | None:
@@ -128,9 +152,9 @@ class _Answering:
         if said is None or says_now(said):
             return None
         span = when(said, self.question.at)
-        if span is None or not span.moment:
-            return moment_around(self.question.text, said, self.question.at) or span
-        return span
+        if span is None:
+            return moment_around(self.question.text, "", self.question.at)
+        return span if span.moment else moment_around(self.question.text, said, self.question.at) or span
 
     def _devices(self) -> list[Device]:
         return self.home.devices(self.plan.name, self.plan.area, self.question.text)
@@ -185,7 +209,7 @@ class _Answering:
     def _whether(self, found: Sequence[tuple[Match, State]], receipts: Receipts) -> Answer:
         """Whether, which or how many of some devices are in a state."""
         wanted = self.plan.value or ""
-        those = [match.device for match, state in found if _is(state.fact.value, wanted)]
+        those = [match.device for match, state in found if is_in(state.fact.value, wanted)]
         if self.plan.statistic == Statistic.COUNT:
             text = f"{len(those)} of {len(found)}: {names(those)}." if those else f"None of {len(found)}."
             return Answer(text=text, outcome=Outcome.ANSWERED, value=len(those), receipts=receipts)
@@ -210,14 +234,14 @@ class _Answering:
         receipts = self._receipts(states[-LISTED_MAX:])
         if self.plan.value is not None:
             return self._how_long(match, states, span, receipts)
-        held = _held(states, span)
-        numbers = [(value, seconds) for value, seconds in held if isinstance(value, int | float)]
+        stood = held(states, span)
+        numbers = [(value, seconds) for value, seconds in stood if isinstance(value, int | float)]
         if not numbers:
-            seen = dict.fromkeys(str(value) for value, _ in held)
+            seen = dict.fromkeys(str(value) for value, _ in stood)
             text = f"The {_title(match)} was {', then '.join(list(seen)[:LISTED_MAX])}."
             return Answer(text=text, outcome=Outcome.ANSWERED, value=states[-1].fact.value, receipts=receipts)
         statistic = self.plan.statistic or Statistic.AVERAGE
-        value = _statistic(statistic, numbers)
+        value = fold(statistic, numbers)
         unit = match.property.unit
         text = f"The {statistic.value} {_title(match)} was {facts.answer(round(value, 2), unit)}."
         return Answer(text=text, outcome=Outcome.ANSWERED, value=value, unit=unit, receipts=receipts)
@@ -225,9 +249,9 @@ class _Answering:
     def _how_long(self, match: Match, states: Sequence[State], span: Span, receipts: Receipts) -> Answer:
         """How long, how often or whether a device was in a state within a stretch of time."""
         wanted = self.plan.value or ""
-        held = [(_is(value, wanted), seconds) for value, seconds in _held(states, span)]
-        minutes = sum(seconds for inside, seconds in held if inside) / 60
-        times = sum(inside and (not i or not held[i - 1][0]) for i, (inside, _) in enumerate(held))
+        stood = [(is_in(value, wanted), seconds) for value, seconds in held(states, span)]
+        minutes = sum(seconds for inside, seconds in stood if inside) / 60
+        times = sum(inside and (not i or not stood[i - 1][0]) for i, (inside, _) in enumerate(stood))
         name = match.device.name
         if self.plan.statistic == Statistic.COUNT:
             return Answer(
@@ -258,11 +282,14 @@ class _Answering:
     def _compare(self) -> Answer:
         plan = self.plan
         fits = self.home.measures(plan.name, plan.property)
+        if not fits and len(self.home.named(self.question.text)) == 1:
+            return self._other()
         if not fits:
             return _unknown(
                 f"I cannot compare {self._said()} between homes: this home has none, or it is private."
             )
-        statistic = plan.statistic or Statistic.AVERAGE
+        outright = statistics_said(self.question.text)
+        statistic = Statistic(outright.pop()) if len(outright) == 1 else plan.statistic or Statistic.AVERAGE
         found = self._aggregate(fits[0], statistic, plan.value if statistic == Statistic.COUNT else None)
         if isinstance(found, Answer):
             return found
@@ -272,8 +299,8 @@ class _Answering:
         if statistic == Statistic.COUNT:
             text = f"{found.value:g} of the homes that share their data have it."
         else:
-            amount = facts.answer(round(found.value, 2), found.unit)
-            text = f"The {statistic.value} {fits[0].name} over {found.cohort_size} homes is {amount}."
+            said = facts.answer(round(found.value, 2), found.unit)
+            text = f"The {statistic.value} {fits[0].name} over {found.cohort_size} homes is {said}."
         return Answer(
             text=text, outcome=Outcome.ANSWERED, value=found.value, unit=found.unit, receipts=receipts
         )
@@ -400,13 +427,6 @@ class _Answering:
         return None, Receipts()
 
 
-def _orders_nothing(plan: Plan) -> bool:
-    """Whether an order to set something says no value: "need the volume of the radio" is a question."""
-    if plan.act != Act.SET or plan.statistic is not None:
-        return False
-    return plan.value is None or words(plan.value) <= words(plan.property or "")
-
-
 def _title(match: Match) -> str:
     """ "maximum brightness of the Bedroom lamp", or the device alone for its plain state."""
     device, property = match.device.name, match.property.name
@@ -416,21 +436,6 @@ def _title(match: Match) -> str:
 
 def _say(state: State) -> str:
     return facts.answer(state.fact.value, state.fact.unit)
-
-
-def _is(value: Value, wanted: str) -> bool:
-    """Whether a state is what a person calls it; `opened` is `open`."""
-    said = wanted.casefold().strip()
-    same = {
-        "opened": "open",
-        "shut": "closed",
-        "close": "closed",
-        "running": "on",
-        "active": "on",
-        "occupied": "detected",
-    }
-    state = facts.answer(value, None).casefold()
-    return state in (said, same.get(said, said))
 
 
 def _can(device: Device, property: str) -> bool:
@@ -457,22 +462,3 @@ def _cohort(found: Aggregate) -> Receipts:
     return Receipts(
         cohort=CohortUse(size=found.cohort_size, oldest_at=found.oldest_at, newest_at=found.newest_at)
     )
-
-
-def _held(states: Sequence[State], span: Span) -> list[tuple[Value, float]]:
-    """Each state's value, and for how many seconds of the span it stood."""
-    starts = [max(state.fact.at, span.since) for state in states]
-    ends = [*starts[1:], span.until]
-    return [
-        (state.fact.value, max((end - start).total_seconds(), 0.0))
-        for state, start, end in zip(states, starts, ends, strict=True)
-    ]
-
-
-def _statistic(statistic: Statistic, held: Sequence[tuple[float, float]]) -> float:
-    values = [value for value, _ in held]
-    seconds = sum(s for _, s in held)
-    if statistic == Statistic.AVERAGE:
-        return sum(v * s for v, s in held) / seconds if seconds else sum(values) / len(values)
-    reduce = {Statistic.MINIMUM: min, Statistic.MAXIMUM: max, Statistic.SUM: sum, Statistic.COUNT: len}
-    return float(reduce[statistic](values))  # type: ignore[operator]

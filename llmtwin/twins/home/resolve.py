@@ -83,6 +83,19 @@ class Home:
         best = max((rank for rank, _ in ranked), default=())
         return [match for rank, match in ranked if rank == best]
 
+    def named(self, text: str) -> list[Match]:
+        """The property that a text names in full, of the device that it calls by its full name."""
+        heard = words(text)
+        found = [
+            (len(words(p.name)), Match(entry.device, p))
+            for entry in self._entries
+            if _is_called(entry, text)
+            for p in entry.device.properties
+            if words(p.name) and words(p.name) <= heard - (entry.name - words(p.name))
+        ]
+        best = max((length for length, _ in found), default=0)
+        return [match for length, match in found if length == best]
+
     def devices(self, name: str | None, area: str | None, text: str) -> list[Device]:
         """The devices that were meant: the named one, or all of a type in a place; empty for none."""
         said = words(" ".join(filter(None, (name, area))))

@@ -20,6 +20,7 @@ COHORT = frozenset(
 
 EMPTY = frozenset(
     """
+    latest record
     a about also an and any are at be by current currently did do does exactly for from have has how
     i in is it its just like log me moment my now of on our please right room's set setting settings
     show some still than that the their there these this those to up us was we were what what's
@@ -69,7 +70,9 @@ _UNITS = {
 def words(text: str) -> frozenset[str]:
     """The words of a text that carry meaning, in one form each: folded, singular, synonyms joined."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
-    found = (_singular(word.strip(".").removesuffix("'s").strip("'")) for word in re.findall(r"[\w.']+", folded))
+    found = (
+        _singular(word.strip(".").removesuffix("'s").strip("'")) for word in re.findall(r"[\w.']+", folded)
+    )
     joined = (SAME.get(word, word) for word in found if word not in EMPTY)
     return frozenset(word for word in joined if word)
 
@@ -149,6 +152,12 @@ _NOW = re.compile(
     r"\b(now|currently|presently|as we speak|(this|the) (very )?(minute|moment|second|instant))\b",
     re.IGNORECASE,
 )
+_ASKING = re.compile(r"\b(what['\u2019]?s|what (is|was|are)|(tell|read|remind|show) me)\b", re.IGNORECASE)
+_STATISTICS = {
+    "average": frozenset({"average", "mean"}),
+    "minimum": frozenset({"minimum", "lowest", "least", "smallest"}),
+    "maximum": frozenset({"maximum", "highest", "biggest", "largest"}),
+}
 _PAST_ONLY = re.compile(rf"\b({_PAST})\b", re.IGNORECASE)
 _HOURS = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
 _MONTHS = "january|february|march|april|june|july|august|september|october|november|december"
@@ -164,6 +173,17 @@ _TIME = re.compile(
 def may_be_time(text: str) -> bool:
     """Whether a text can be about a time."""
     return _TIME.search(text) is not None
+
+
+def asks(text: str) -> bool:
+    """Whether a sentence asks in so many words: then it orders nothing."""
+    return _ASKING.search(text) is not None or "state" in words(text)
+
+
+def statistics_said(text: str) -> set[str]:
+    """The statistics that a text names outright."""
+    said = words(text) | set(re.findall(r"\w+", text.casefold()))
+    return {name for name, names in _STATISTICS.items() if said & names}
 
 
 def says_now(text: str) -> bool:
@@ -196,7 +216,7 @@ def when(text: str, now: datetime) -> Span | None:
 def moment_around(text: str, said: str, now: datetime) -> Span | None:
     """The moment that a longer piece of `text` around `said` names: "today" in "at 9:00 today"."""
     words_of = text.split()
-    for width in range(len(said.split()) + 1, len(said.split()) + 4):
+    for width in range(len(said.split()) + 3, len(said.split()), -1):
         for first in range(len(words_of) - width + 1):
             piece = " ".join(words_of[first : first + width]).strip(".,;:?!")
             if said in piece and _CLOCK.search(piece) and (span := when(piece, now)) and span.moment:

@@ -1,0 +1,57 @@
+"""What follows from a plan and from values over a time, for an answer. It knows no home and no storage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llmtwin.records import State, Statistic, Value
+from llmtwin.twins.home import facts
+from llmtwin.twins.home.plan import Act, Plan
+from llmtwin.twins.home.words import Amount, Span, amount, asks, must_be_time, words
+
+
+def orders_nothing(plan: Plan, text: str) -> bool:
+    """Whether what was taken for an order is a question: it asks, is about the past, or sets no value."""
+    if plan.statistic is not None:
+        return False
+    value, property = plan.value or "", plan.property or ""
+    if asks(text) or must_be_time(f"{value} {plan.time or ''}"):
+        return True
+    extreme = (amount(value) or Amount()).extreme is not None
+    own = words(value) <= words(property) if extreme else words(value) == words(property)
+    return plan.act == Act.SET and (plan.value is None or own)
+
+
+def is_in(value: Value, wanted: str) -> bool:
+    """Whether a state is what a person calls it; `opened` is `open`."""
+    said = wanted.casefold().strip()
+    same = {
+        "opened": "open",
+        "shut": "closed",
+        "close": "closed",
+        "running": "on",
+        "active": "on",
+        "occupied": "detected",
+    }
+    state = facts.answer(value, None).casefold()
+    return state in (said, same.get(said, said))
+
+
+def held(states: Sequence[State], span: Span) -> list[tuple[Value, float]]:
+    """Each state's value, and for how many seconds of the span it stood."""
+    starts = [max(state.fact.at, span.since) for state in states]
+    ends = [*starts[1:], span.until]
+    return [
+        (state.fact.value, max((end - start).total_seconds(), 0.0))
+        for state, start, end in zip(states, starts, ends, strict=True)
+    ]
+
+
+def fold(statistic: Statistic, spans: Sequence[tuple[float, float]]) -> float:
+    """A statistic of values with the seconds for which each stood; an average weighs by them."""
+    values = [value for value, _ in spans]
+    seconds = sum(s for _, s in spans)
+    if statistic == Statistic.AVERAGE:
+        return sum(v * s for v, s in spans) / seconds if seconds else sum(values) / len(values)
+    reduce = {Statistic.MINIMUM: min, Statistic.MAXIMUM: max, Statistic.SUM: sum, Statistic.COUNT: len}
+    return float(reduce[statistic](values))  # type: ignore[operator]
