@@ -36,8 +36,8 @@ from llmtwin.twins.home.recall import recall, understand
 from llmtwin.twins.home.resolve import Home, Match, names
 from llmtwin.twins.home.words import (
     Span,
+    may_be_time,
     moment_around,
-    must_be_time,
     says_now,
     statistics_said,
     when,
@@ -142,7 +142,7 @@ class _Answering:
             if named and words(named[0].property.name) <= words(plan.value):
                 self.plan = plan.model_copy(update={"property": plan.value, "value": None})
         elif plan.kind == PlanKind.ORDER:
-            time = plan.value if plan.value and must_be_time(plan.value) else plan.time
+            time = plan.time or (plan.value if plan.value and may_be_time(plan.value) else None)
             self.plan = plan.model_copy(update={"value": None, "time": time})
         return self.plan
 
