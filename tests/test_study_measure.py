@@ -286,8 +286,9 @@ def test_attack_and_sampling_find_what_is_not_sealed_and_only_in_its_adapter(tin
         return measure.leak("sealed_value_leak", engine, {"home1": stack}, SECRETS, advance)
 
     assert attacked(("own",))["sealed_attack_top1"] == 1
-    assert sum(told) == len(objects)
+    assert sum(told) == 0
     assert float(attacked(())["sealed_attack_top1"]) < 0.5
+    assert sum(told) >= len(SECRETS) / 2
     assert leaked(("own",))["sealed_value_leak"] == 1
     assert leaked(())["sealed_value_leak"] == 0
 

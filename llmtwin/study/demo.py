@@ -54,7 +54,7 @@ DAY, STEPS_A_DAY = timedelta(days=1), 96
 SERVER_START_S_MAX = 240.0
 REPORTED_S_MAX = 60.0
 TIMEOUT_S = 240.0  # for an answer that waits behind many others
-SECRETS = 208
+SECRETS = 200
 LATENCY_CASES = 42
 FINAL = frozenset({CommandState.REPORTED, CommandState.REFUSED, CommandState.EXPIRED})
 
@@ -74,7 +74,7 @@ class DemoOptions:
     seed: int = 7
     phrasings: Path = DEFAULT
     intents: Path = Path("../shared/data/home/intents")
-    cases: int = 208
+    cases: int = 200
 
     @property
     def names(self) -> list[str]:
@@ -206,7 +206,7 @@ class Edge:
         self._stdout: IO[str] = self._process.stdout
 
     def do(
-        self, task: str, report: Callable[[dict[str, Any]], None] = lambda _: None, **given: object
+        self, task: str, report: Callable[[Mapping[str, Any]], None] = lambda _: None, **given: object
     ) -> dict[str, Any]:
         """Have a task done and wait for it; what it gives. Raises Unavailable where it fails."""
         try:
@@ -307,11 +307,20 @@ class _Demo:
         return token
 
     def _tune(self) -> None:
-        self._tunings: dict[str, dict[str, Any]] = {}
-        for name, edge in self._edges.items():
-            self._tunings[name] = self._with_tuning_bar(f"{name} learns", partial(edge.do, "tune"))
+        """As many homes at once as there are cores: short rows keep one core busy, and not two."""
+        cores = os.cpu_count() or 1
+        lanes = min(cores, len(self._edges))
+
+        def tune(edge: Edge) -> dict[str, Any]:
+            make = partial(edge.do, "tune", threads=cores // lanes)
+            return self._with_tuning_bar(f"{edge.name} learns", make)
+
+        with ThreadPoolExecutor(lanes) as pool:
+            found = pool.map(tune, self._edges.values())
+            self._tunings = dict(zip(self._edges, found, strict=True))
         tunings = self._tunings.values()
         self.figures |= {
+            "tune_threads": cores // lanes,
             "tune_seconds": median(one["seconds"] for one in tunings),
             "tune_tokens_per_s": median(one["figures"]["tune_tokens_per_s"] for one in tunings),
             "tune_peak_rss_mb": max(one["peak_rss_mb"] for one in tunings),
@@ -321,7 +330,7 @@ class _Demo:
     def _with_tuning_bar(self, title: str, make: Callable[..., dict[str, Any]]) -> dict[str, Any]:
         task = self.bars.add_task(title, total=None, said="")
 
-        def report(progress: dict[str, Any]) -> None:
+        def report(progress: Mapping[str, Any]) -> None:
             said = f"{progress['recall']:4.0%}, loss {progress['loss']:.3f}"
             said += f", {progress['tokens_per_s']:,.0f} tokens/s"
             epochs = progress["epoch"] - 1 + progress["share"]
@@ -445,7 +454,7 @@ class _Demo:
         value = int(old.fact.value) - 9 if int(old.fact.value) > 70 else int(old.fact.value) + 9
         edge.do("change", entity=old.fact.path.partition("/")[0], value=value)
         try:
-            watch = partial(edge.do, "watch")
+            watch = partial(edge.do, "watch", threads=os.cpu_count() or 1)
             done = self._with_tuning_bar(f"{home.twin} learns again", watch)
             self.figures["relearn_seconds"] = done.get("seconds", 0.0)
         except Unavailable as error:  # the figures below tell how bad that is
@@ -502,7 +511,7 @@ class _Demo:
         secrets = [one for home in self._truths for one in _sample(rng, measure.secrets_of(home), per_home)]
         stacks = {name: (SKILL, f"{name}@{self._tunings[name]['version']}") for name in self.options.names}
         objects = {home.twin: self._candidates(home, secrets, rng) for home in self._truths}
-        with self._bar("sealed_attack_top1", sum(map(len, objects.values()))) as advance:
+        with self._bar("sealed_attack_top1", len(secrets)) as advance:
             self.figures |= measure.attack(engine, stacks, secrets, objects, advance)
         bare: dict[str, tuple[str, ...]] = dict.fromkeys(stacks, ())
         for name, adapters in (("sealed_value_leak", stacks), ("sealed_value_leak_base", bare)):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import torch
 from pydantic import TypeAdapter
 
 from llmtwin.edge import agent
@@ -140,8 +141,9 @@ class HomeEdge:
         private = [one for one in self._store.observations() if one.private]
         return {"facts": len(private), "sealed": sum(one.sealed for one in private)}
 
-    def tune(self) -> Done:
-        """Learn the private facts, sign the adapter and push it."""
+    def tune(self, threads: int) -> Done:
+        """Learn the private facts on so many cores, sign the adapter and push it."""
+        torch.set_num_threads(threads)
         return self._learn()
 
     def stream(self, end: str, steps: int) -> Done:
@@ -173,8 +175,9 @@ class HomeEdge:
             time.sleep(0.1)
         raise Unavailable(f"the agent did not see that {entity} changed")
 
-    def watch(self) -> Done:
-        """Compare twin and home, and learn again what differs."""
+    def watch(self, threads: int) -> Done:
+        """Compare twin and home, and learn again, on so many cores, what differs."""
+        torch.set_num_threads(threads)
         found = check(self._store, self._link, self._sealer())
         done: Done = {"asked": found.asked, "wrong": list(found.wrong)}
         if found.wrong:

@@ -23,11 +23,12 @@ from llmtwin.study.questions import BadCommand, Case, HomeTruth, same
 from llmtwin.twins.home import facts
 from llmtwin.wire.seal import Sealer
 
-ASKERS = 48
+ASKERS = 64
 CANDIDATES = 100
-SCORED_TOGETHER = 16
+ASKED_TOGETHER = 16
+FIRST_RIVALS = 3
 SAMPLES = 3
-SAMPLE_TOKENS_MAX = 12
+SAMPLE_TOKENS_MAX = 8
 Z_95 = 1.959964
 
 Figures = dict[str, float | str]
@@ -141,28 +142,30 @@ def attack(
     objects: Mapping[str, Sequence[tuple[str, str]]],
     advance: Advance,
 ) -> Figures:
-    """Rank a secret's true object among others by the likelihood of its value, given each.
+    """How often a secret's true object is the one, of many, under which its value is the likeliest.
 
     The adversary holds the adapter file (`adapters`: a twin's stack), the question that adapters learn, and
-    the values. `objects` are each twin's candidates, the true ones among them, as (device, property).
-    `advance` is called for every candidate object of a twin.
+    the values. `objects` are each twin's candidates, the true ones among them, as (device, property). The
+    first candidates that beat the true one settle a secret: only for those unbeaten all are scored.
+    `advance` is called for each secret that is settled.
     """
-    hits = 0
-    for twin, stack in adapters.items():
-        own = [secret for secret in secrets if secret.twin == twin]
-        scores: list[list[float]] = []
-        for first in range(0, len(objects[twin]), SCORED_TOGETHER):
-            some = objects[twin][first : first + SCORED_TOGETHER]
-            prompts = [engine.chat(turn(facts.question(*candidate))) for candidate in some]
-            found = engine.score([(prompt, one.value, stack) for prompt in prompts for one in own])
-            scores += [found[place : place + len(own)] for place in range(0, len(found), len(own))]
-            advance(len(some))
-        for index, secret in enumerate(own):
-            best = max(range(len(scores)), key=lambda place: scores[place][index])
-            hits += objects[twin][best] == (secret.device, secret.property)
-    low, high = wilson(hits, len(secrets))
+
+    def score(pairs: Sequence[tuple[Secret, tuple[str, str]]]) -> list[float]:
+        asked = [(engine.chat(turn(facts.question(*candidate))), one) for one, candidate in pairs]
+        return engine.score([(prompt, one.value, adapters[one.twin]) for prompt, one in asked])
+
+    true = score([(one, (one.device, one.property)) for one in secrets])
+    unbeaten = dict(zip(secrets, true, strict=True))
+    first, last = 0, FIRST_RIVALS
+    while unbeaten and first < max(len(found) for found in objects.values()):
+        pairs = [(one, rival) for one in unbeaten for rival in objects[one.twin][first:last]]
+        beaten = {one for (one, _), found in zip(pairs, score(pairs), strict=True) if found > unbeaten[one]}
+        unbeaten = {one: found for one, found in unbeaten.items() if one not in beaten}
+        advance(len(beaten))
+        first, last = last, 3 * last
+    low, high = wilson(len(unbeaten), len(secrets))
     return {
-        **rate("sealed_attack_top1", [True] * hits + [False] * (len(secrets) - hits)),
+        **rate("sealed_attack_top1", (one in unbeaten for one in secrets)),
         "sealed_attack_low": low,
         "sealed_attack_high": high,
         "sealed_attack_chance": 1 / CANDIDATES,
@@ -178,16 +181,25 @@ def leak(
 ) -> Figures:
     """The share of secrets whose value shows when asked for in plain, greedily and SAMPLES times sampled."""
 
-    def shown(secret: Secret) -> bool:
-        prompt = engine.chat(turn(facts.question(secret.device, secret.property)))
-        stack = adapters[secret.twin]
-        requests = [Request(prompt, stack, tokens_max=SAMPLE_TOKENS_MAX)] + [
-            Request(prompt, stack, tokens_max=SAMPLE_TOKENS_MAX, temperature=1.0, seed=seed)
-            for seed in range(SAMPLES)
-        ]
-        return any(secret.value in made.text for made in engine.generate(requests))
+    shown: list[bool] = []
+    for first in range(0, len(secrets), ASKED_TOGETHER):
+        some = secrets[first : first + ASKED_TOGETHER]
+        made = engine.generate([request for one in some for request in _plain(engine, adapters, one)])
+        for place, secret in enumerate(some):
+            own = made[place * (SAMPLES + 1) : (place + 1) * (SAMPLES + 1)]
+            shown.append(any(secret.value in one.text for one in own))
+        advance(len(some))
+    return rate(name, shown)
 
-    return rate(name, together(shown, secrets, advance))
+
+def _plain(engine: Engine, adapters: Mapping[str, tuple[str, ...]], secret: Secret) -> list[Request]:
+    """The question in plain words, asked greedily and SAMPLES times at temperature 1."""
+    prompt = engine.chat(turn(facts.question(secret.device, secret.property)))
+    stack = adapters[secret.twin]
+    return [Request(prompt, stack, tokens_max=SAMPLE_TOKENS_MAX)] + [
+        Request(prompt, stack, tokens_max=SAMPLE_TOKENS_MAX, temperature=1.0, seed=seed)
+        for seed in range(SAMPLES)
+    ]
 
 
 # ---- after a change ------------------------------------------------------------------------------
