@@ -19,7 +19,7 @@ def orders_nothing(plan: Plan, text: str) -> bool:
         return True
     extreme = (amount(value) or Amount()).extreme is not None
     own = words(value) <= words(property) if extreme else words(value) == words(property)
-    return plan.act == Act.SET and (plan.value is None or own)
+    return plan.act == Act.SET and (plan.value is None or (bool(property) and own))
 
 
 def is_in(value: Value, wanted: str) -> bool:
