@@ -202,6 +202,7 @@ def test_a_comparison_is_exact_and_says_how_many_stand_behind_it(home: Asking) -
         ('{"kind":"order","act":"on","name":"bedroom lamp"}', "light.lamp/state", "on"),
         ('{"kind":"order","act":"unlock","name":"front door"}', "lock.door/state", "unlocked"),
         ('{"kind":"order","act":"set","name":"bedroom lamp","value":"40 %"}', "light.lamp/brightness", 40.0),
+        ('{"kind":"order","act":"set","name":"bedroom lamp","value":"on"}', "light.lamp/state", "on"),
         (
             '{"kind":"order","act":"set","name":"bedroom lamp","value":"maximum"}',
             "light.lamp/brightness",
