@@ -1,0 +1,60 @@
+"""Finding items that nearly repeat others."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmtwin.twins.person.sources.items import Item
+from llmtwin.twins.person.sources.similar import WORDS_MIN, distinct
+
+LONG = " ".join(f"word{number} goes on" for number in range(200))
+# Little was changed, as between a draft and what was posted.
+NEARLY = LONG.replace("word50 ", "term50 ").replace("word51 ", "") + " The end."
+OTHER = " ".join(f"other{number} goes on" for number in range(200))
+
+
+def item(text: str, address: str = "/a", context: str | None = None) -> Item:
+    return Item.of(source="notes", address=address, audience="notes", text=text, context=context)
+
+
+def test_what_nearly_repeats_another_is_left_out_and_said_of_which() -> None:
+    one, two, three = item(LONG), item(NEARLY, "/b"), item(OTHER, "/c")
+    found = distinct([one, two, three])
+    assert found.items == (one, three)
+    assert [(double.item, double.of) for double in found.duplicates] == [(two, one.id)]
+
+
+def test_what_is_known_counts_too() -> None:
+    one, two = item(LONG), item(NEARLY, "/b")
+    found = distinct([two, one], known=[one])
+    assert not found.items and [(double.item, double.of) for double in found.duplicates] == [(two, one.id)]
+
+
+def test_a_new_version_is_no_duplicate_of_the_one_before() -> None:
+    before, after = item(LONG), item(NEARLY)
+    assert distinct([after], known=[before]).items == (after,)
+
+
+def test_short_texts_repeat_only_what_answers_the_same() -> None:
+    texts = [item("Thanks!", f"/{n}", context) for n, context in enumerate(["One", "Two", "One", None, None])]
+    found = distinct(texts)
+    assert found.items == (texts[0], texts[1], texts[3])
+    assert [(double.item, double.of) for double in found.duplicates] == [
+        (texts[2], texts[0].id),
+        (texts[4], texts[3].id),
+    ]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.sampled_from("abcdef"), max_size=2 * WORDS_MIN).map(" ".join), max_size=8))
+def test_everything_is_kept_or_named_once_and_a_second_time_is_nothing_new(texts: list[str]) -> None:
+    items = [item(text, f"/{number}") for number, text in enumerate(texts) if text]
+    found = distinct(items)
+    assert sorted(one.id for one in items) == sorted(
+        [one.id for one in found.items] + [double.item.id for double in found.duplicates]
+    )
+    kept = {one.id for one in found.items}
+    assert all(double.of in kept for double in found.duplicates)
+    again = distinct(items, known=found.items)
+    assert not again.items and {double.item.id for double in again.duplicates}.isdisjoint(kept)
