@@ -7,9 +7,11 @@ from __future__ import annotations
 import unicodedata
 import zipfile
 from collections import Counter
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
 
+from fpdf import FPDF
 from hypothesis import strategies as st
 
 from llmtwin.twins.person.sources.items import Collected, Me
@@ -69,6 +71,19 @@ def write_zip(path: Path, files: dict[str, str | bytes]) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
+    return path
+
+
+def pdf(path: Path, *pages: str) -> Path:
+    """A pdf with this text on its pages."""
+    made = FPDF()
+    made.set_title("A pdf's title")
+    made.set_creation_date(datetime(2024, 5, 1, 10, tzinfo=UTC))
+    for text in pages:
+        made.add_page()
+        made.set_font("helvetica", size=12)
+        made.multi_cell(0, text=text)
+    made.output(str(path))
     return path
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -166,6 +167,13 @@ def test_posts_of_substack_are_read_and_its_subscribers_are_not(tmp_path: Path) 
     assert reasons(found) == {"13.three.html": "there is no text in it"}
 
 
+def test_a_post_that_is_too_large_is_named(tmp_path: Path) -> None:
+    post = os.urandom(400_000).hex() * 50
+    found = read([substack(tmp_path / "export.zip", post)], NOBODY)
+    assert [item.text for item in found.items] == ["Two"]
+    assert "at most" in reasons(found)["11.one.html"]
+
+
 def test_an_export_downloaded_again_has_the_same_items(tmp_path: Path) -> None:
     first = read([substack(tmp_path / "export.zip")], NOBODY)
     assert first.items == read([substack(tmp_path / "export (1).zip")], NOBODY).items
@@ -227,7 +235,7 @@ def test_the_list_of_shares_may_lie_alone(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     found = read([tmp_path], NOBODY)
     assert len(found.items) == 3 and found.items[0].address == "https://linkedin.com/1"
-    assert reasons(found) == {"other.csv": "there is no reader for .csv"}
+    assert reasons(found) == {"other.csv": "it is no document, mailbox, export or feed that is known"}
 
 
 # ---- WhatsApp ------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def test_own_words_keep_their_style(said: list[str], kind: str, encoding: str) -
 @given(st.text(alphabet=st.sampled_from("> aA:@-\n1_*")), st.text(alphabet=st.sampled_from("ab: \n>-")))
 def test_no_body_breaks_the_splitting(first: str, second: str) -> None:
     own, others = split_body(f"{first}\n{REPLY}\n{second}")
-    assert not any(line.startswith(">") for line in own.split("\n"))
+    assert not any(line.lstrip().startswith(">") for line in own.split("\n"))
     assert len(own) + len(others) <= 2 * len(first + REPLY + second) + 10
 
 
@@ -200,10 +200,15 @@ def test_a_mailbox_written_by_the_standard_library_is_read_verbatim(tmp_path: Pa
     assert first.text == f"From here on it's mine.\n\n{STYLE}\n\nFrom: no header" and second.text == "Second"
 
 
+def test_mails_without_a_blank_line_between_them_are_two() -> None:
+    envelopes = (b"From - Mon May  6 10:00:00 2024\n", b"From 1792@xxx Mon May 06 10:00:00 +0000 2024\r\n")
+    box = b"".join(envelope + b"From: a@x\n\nText\n" for envelope in envelopes * 2)
+    assert [one.data for one in split_mbox("box", box)] == [b"From: a@x\n\nText\n"] * 4
+
+
 def test_a_line_that_begins_with_from_is_no_new_mail() -> None:
-    data = mail("One\n\nFrom here on, at last, it's two.").as_bytes()
-    box = b"From ann@example.org Mon May  6 10:00:00 2024\n" + data
-    (found,) = split_mbox("box", box * 1)
+    data = mail("One\n\nFrom here on, at 10:00 on Mon 6 May, it's two.").as_bytes()
+    (found,) = split_mbox("box", b"From ann@example.org Mon May  6 10:00:00 2024\n" + data)
     assert found.data.endswith(b"it's two.\n")
 
 
@@ -272,6 +277,12 @@ def test_the_apostrophe_of_windows_survives_the_wrong_name() -> None:
     assert only(head + "It’s “mine” – 5 €".encode("cp1252")).text == "It’s “mine” – 5 €"
 
 
+@pytest.mark.parametrize("charset", ["us-ascii", "iso-8859-1", "koi8-r"])
+def test_utf8_is_read_as_such_whatever_is_declared(charset: str) -> None:
+    head = f"From: ann@example.org\nContent-Type: text/plain; charset={charset}\n\n"
+    assert only((head + STYLE).encode()).text == STYLE
+
+
 def test_an_unknown_encoding_is_told_from_the_bytes() -> None:
     head = b"From: ann@example.org\nContent-Type: text/plain; charset=x-unknown\n\n"
     assert only(head + LEGACY["cp1251"].encode("cp1251")).text == LEGACY["cp1251"]
@@ -322,6 +333,12 @@ def test_a_line_made_to_keep_the_patterns_busy_does_not() -> None:
     assert time.monotonic() - begun < 5
 
 
+def test_a_mail_in_too_many_parts_is_named() -> None:
+    deep = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (n, n) for n in range(5000))
+    found = read_all(mail("Mine"), b"From: ann@example.org\n" + deep + b"\nx")
+    assert [item.text for item in found.items] == ["Mine"] and len(found.skipped) == 1
+
+
 def test_a_mail_with_too_much_text_is_named() -> None:
     found = read_all(mail("x\n" * 600_000), mail("Mine", number=2))
     assert [item.text for item in found.items] == ["Mine"] and "at most" in reasons(found)["box#1"]
@@ -329,4 +346,6 @@ def test_a_mail_with_too_much_text_is_named() -> None:
 
 def test_a_file_that_only_calls_itself_a_mailbox_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.mbox").write_text("no mail at all")
-    assert reasons(read([tmp_path], NOBODY)) == {"a.mbox": "there is no reader for .mbox"}
+    assert reasons(read([tmp_path], NOBODY)) == {
+        "a.mbox": "it is no document, mailbox, export or feed that is known"
+    }

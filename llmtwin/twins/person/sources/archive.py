@@ -32,8 +32,10 @@ class Archive:
         """How many bytes a member has, unpacked."""
         return self._zip.getinfo(name).file_size
 
-    def read(self, name: str) -> bytes:
-        """A member's bytes. Raises InputError if they are broken."""
+    def read(self, name: str, bytes_max: int) -> bytes:
+        """A member's bytes. Raises TooLarge before they are unpacked, InputError if they are broken."""
+        if self.size(name) > bytes_max:
+            raise TooLarge(f"it has {self.size(name)} bytes; at most {bytes_max} are read")
         try:
             return self._zip.read(name)
         except _BROKEN as error:

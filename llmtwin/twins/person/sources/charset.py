@@ -8,27 +8,39 @@ import chardet
 
 from llmtwin.errors import InputError
 
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Old Asian mail changes between alphabets by signs that are plain ASCII.
 _ISO2022 = (b"\x1b$", b"\x1b(")
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# What programs name is often a part of what they write: the apostrophe of Windows is no sign of ISO 8859-1.
+_SUPERSETS = {
+    "us-ascii": "cp1252",
+    "ascii": "cp1252",
+    "iso-8859-1": "cp1252",
+    "latin-1": "cp1252",
+    "gb2312": "gb18030",
+    "shift_jis": "cp932",
+    "ks_c_5601-1987": "cp949",
+}
 
 
-def decode(data: bytes, like: bytes = b"") -> str:
-    """The text of the bytes: UTF-8, UTF-16 with its mark, else the legacy encoding they look like.
+def decode(data: bytes, declared: str | None = None, like: bytes = b"") -> str:
+    """The text of the bytes: UTF-8, or the encoding that is declared, or the legacy one they look like.
 
     `like` are more bytes in the same unknown encoding: little text says little. Raises InputError where it
     is no text.
     """
     if data.startswith(_UTF16):
-        return _decode(data, "utf-16")
-    if b"\0" in data:
-        raise InputError("it is not text: it has zero bytes")
-    if not any(sign in data for sign in _ISO2022):
-        try:
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            pass
-    return _decode(data, _guess(like + data))
+        return _strict(data, "utf-16")
+    # Nothing but UTF-8 is valid UTF-8 by chance, whatever is declared.
+    if not data.isascii() and (text := _try(data, "utf-8-sig")) is not None:
+        return _without_zeros(text)
+    if declared is not None:
+        for encoding in (_SUPERSETS.get(declared.lower(), declared), declared):
+            if (text := _try(data, encoding)) is not None:
+                return _without_zeros(text)
+    if data.isascii() and not any(sign in data for sign in _ISO2022):
+        return _without_zeros(data.decode("ascii"))
+    return _without_zeros(_strict(data, _guess(like + data)))
 
 
 def _guess(data: bytes) -> str:
@@ -39,8 +51,22 @@ def _guess(data: bytes) -> str:
     return found
 
 
-def _decode(data: bytes, encoding: str) -> str:
+def _try(data: bytes, encoding: str) -> str | None:
     try:
         return data.decode(encoding)
-    except (UnicodeDecodeError, LookupError):
-        raise InputError(f"it looks like {encoding} text, but is broken") from None
+    # Names of codecs that are none for text, or that are no names, raise all of these.
+    except (UnicodeError, LookupError, ValueError, TypeError):
+        return None
+
+
+def _strict(data: bytes, encoding: str) -> str:
+    text = _try(data, encoding)
+    if text is None:
+        raise InputError(f"it looks like {encoding} text, but is broken")
+    return text
+
+
+def _without_zeros(text: str) -> str:
+    if "\0" in text:
+        raise InputError("it is not text: it has zero bytes")
+    return text

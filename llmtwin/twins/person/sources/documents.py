@@ -34,13 +34,12 @@ PDF_PAGES_MAX = 3000
 _YAML = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.S)
 _TOML = re.compile(r"\A\+\+\+[ \t]*\n(.*?\n)\+\+\+[ \t]*(?:\n|\Z)", re.S)
 _FIELD = re.compile(r"^(\w[\w-]*):[ \t]*(.*(?:\n[ \t]+\S.*)*)$", re.M)
-_FIELDS = re.compile(r"\A(?:\w[\w-]*:(?:[ \t].*)?\n(?:[ \t]+\S.*\n)*){2,}(?=\n)")
+_FIELDS = re.compile(r"\A((?:\w[\w-]*:(?:[ \t].*)?\n(?:[ \t]+\S.*\n)*){2,})(?=\n)")
 _FENCE = re.compile(r"^(?:```|~~~)", re.M)
-_HEADING = re.compile(r"^# +(.+?)(?: +#+)?[ \t]*$|^(\S.*)\n=+[ \t]*$", re.M)
+_HEADING = re.compile(r"^# +(\S.*)$|^(\S.*)\n=+[ \t]*$", re.M)
 _RST_HEADING = re.compile(r"^(\S.*)\n([=\-~^\"'*+#:.`_])\2{2,}[ \t]*$", re.M)
 _RST_DATE = re.compile(r"^:Date: *(.+)$", re.M)
 _NAMED_DATE = re.compile(r"(\d{4}-\d\d-\d\d)(?=\D|$)")
-_AUTHOR = re.compile(r"\s*(.*?)\s*<\s*([^<>]*?)\s*>\s*")
 _OLE = b"\xd0\xcf\x11\xe0"
 _CORE = "docProps/core.xml"
 _TITLE = "{http://purl.org/dc/elements/1.1/}title"
@@ -76,18 +75,18 @@ def _markdown(data: bytes) -> Document:
     matter, text = _front_matter(_text(data))
     fence = _FENCE.search(text)
     heading = _HEADING.search(text, 0, fence.start() if fence else len(text))
-    return _described(matter, text, (heading[1] or heading[2]) if heading else "")
+    return _described(matter, text, _opened(heading[1]) or heading[2] if heading else "")
+
+
+def _opened(heading: str | None) -> str:
+    """A heading without the signs that may close it: `# C# #` is about C#."""
+    text = (heading or "").rstrip()
+    shorter = text.rstrip("#")
+    return shorter.rstrip() if shorter.endswith((" ", "\t")) else text
 
 
 def _rst(data: bytes) -> Document:
-    text = _text(data)
-    fields = _FIELDS.match(text)
-    matter: dict[str, Any] = {}
-    # The header of a Python Enhancement Proposal; other paragraphs with colons are the author's own.
-    if fields and re.search("^Title:", fields[0], re.M):
-        matter, text = {key.lower(): value for key, value in _FIELD.findall(fields[0])}, text[fields.end() :]
-    else:
-        matter, text = _front_matter(text)
+    matter, text = _front_matter(_text(data))
     heading, dated = _RST_HEADING.search(text), _RST_DATE.search(text)
     found = _described(matter, text, heading[1] if heading else "")
     return found if found.date or not dated else replace(found, date=read_date(dated[1]))
@@ -111,10 +110,16 @@ def _text(data: bytes) -> str:
 
 def _front_matter(text: str) -> tuple[dict[str, Any], str]:
     """What stands in front of the text, and the text; a rule around prose is no front matter."""
-    for pattern, load in ((_YAML, _load_yaml), (_TOML, _load_toml)):
+    for pattern, load in ((_YAML, _load_yaml), (_TOML, _load_toml), (_FIELDS, _load_fields)):
         if (match := pattern.match(text)) and (matter := load(match[1])):
             return {str(key).lower(): value for key, value in matter.items()}, text[match.end() :]
     return {}, text
+
+
+def _load_fields(text: str) -> dict[str, str]:
+    """A header as in Python Enhancement Proposals; other paragraphs with colons are the author's own."""
+    fields = dict(_FIELD.findall(text))
+    return fields if "Title" in fields else {}
 
 
 def _load_yaml(text: str) -> dict[Any, Any]:
@@ -151,10 +156,11 @@ def _authors(value: object) -> Iterator[Author]:
         yield Author(str(value.get("name", "")), str(value.get("email", "")))
     elif isinstance(value, str):
         for part in re.split(r"[,;\n]| and ", value):
-            if match := _AUTHOR.fullmatch(part):
-                yield Author(match[1], match[2])
-            elif part.strip():
-                yield Author(address=part.strip()) if "@" in part else Author(part.strip())
+            name, opened, address = (piece.strip() for piece in part.partition("<"))
+            if not opened and "@" in name:
+                yield Author(address=name)
+            elif name or address:
+                yield Author(name, address.rstrip("> "))
 
 
 # ---- formats of office programs ------------------------------------------------------------------
@@ -184,7 +190,7 @@ def _check_docx(archive: Archive) -> tuple[str, datetime | None]:
     created: str | None = None
     try:
         for name in parts:
-            root = ElementTree.fromstring(archive.read(name), forbid_dtd=True)
+            root = ElementTree.fromstring(archive.read(name, DOCX_XML_BYTES_MAX), forbid_dtd=True)
             if name == _CORE:
                 title, created = root.findtext(_TITLE), root.findtext(_CREATED)
     except (ElementTree.ParseError, DefusedXmlException, LookupError, ValueError) as error:
@@ -200,15 +206,25 @@ def _pdf(data: bytes) -> Document:
         if len(reader.pages) > PDF_PAGES_MAX:
             raise TooLarge(f"the pdf has {len(reader.pages)} pages; at most {PDF_PAGES_MAX} are read")
         text = "\n\n".join(page.extract_text().strip("\n") for page in reader.pages)
-        said = reader.metadata
-        title, date = (said.title, said.creation_date) if said else (None, None)
+        title, date = _pdf_metadata(reader)
     except InputError:
         raise
     except Exception as error:  # a broken file makes the library raise almost anything
         raise InputError(f"the pdf is broken: {type(error).__name__}") from error
     if not text.strip():
         raise InputError("the pdf has no text in it: perhaps it is a scan")
-    return Document(text, title if isinstance(title, str) else "", read_date(date))
+    return Document(text, title, date)
+
+
+def _pdf_metadata(reader: PdfReader) -> tuple[str, datetime | None]:
+    said = reader.metadata
+    if said is None:
+        return "", None
+    try:
+        created = read_date(said.creation_date)
+    except ValueError:  # programs write there what they like
+        created = None
+    return said.title if isinstance(said.title, str) else "", created
 
 
 READERS: dict[str, Callable[[bytes], Document]] = {

@@ -15,6 +15,7 @@ from llmtwin.errors import InputError
 from llmtwin.twins.person.sources.archive import Archive
 from llmtwin.twins.person.sources.charset import decode
 from llmtwin.twins.person.sources.dates import read_date
+from llmtwin.twins.person.sources.files import DOCUMENT_BYTES_MAX
 from llmtwin.twins.person.sources.html import parse, read_page, to_markdown
 from llmtwin.twins.person.sources.items import Collected, Item, Skipped
 
@@ -50,7 +51,7 @@ def read_medium(archive: Archive) -> Collected:
     """The posts and drafts of a Medium account."""
 
     def item(name: str) -> Item:
-        page = read_page(parse(archive.read(name)))
+        page = read_page(parse(archive.read(name, DOCUMENT_BYTES_MAX)))
         stem = PurePosixPath(name).stem
         return Item.of(
             source="medium",
@@ -69,7 +70,7 @@ def read_substack(archive: Archive) -> Collected:
     listed: dict[str, Mapping[str, str]] = {}
     for name in archive.names:
         if PurePosixPath(name).name == "posts.csv":
-            listed |= {row.get("post_id", ""): row for row in _rows(archive.read(name))}
+            listed |= {row.get("post_id", ""): row for row in _rows(archive.read(name, DOCUMENT_BYTES_MAX))}
 
     def item(name: str) -> Item:
         post = PurePosixPath(name).stem
@@ -80,7 +81,7 @@ def read_substack(archive: Archive) -> Collected:
             audience="newsletter" if row.get("is_published", "").lower() == "true" else "draft",
             title=row.get("title") or post.partition(".")[2],
             date=read_date(row.get("post_date")),
-            text=to_markdown(decode(archive.read(name))),
+            text=to_markdown(decode(archive.read(name, DOCUMENT_BYTES_MAX))),
         )
 
     return _each((name for name in archive.names if _is_post(PurePosixPath(name))), item)
@@ -92,7 +93,7 @@ def read_linkedin(archive: Archive) -> Collected:
     articles = (name for name in archive.names if _is_article(PurePosixPath(name)))
 
     def article(name: str) -> Item:
-        soup = parse(archive.read(name))
+        soup = parse(archive.read(name, DOCUMENT_BYTES_MAX))
         dates = []
         for tag in soup.select("p.published, p.created"):
             dates.append(read_date(tag.get_text().rpartition(" on ")[2]))
@@ -109,7 +110,7 @@ def read_linkedin(archive: Archive) -> Collected:
         )
 
     return Collected.together(
-        [*(read_shares(archive.read(name)) for name in shares), _each(articles, article)]
+        [*(read_shares(archive.read(name, DOCUMENT_BYTES_MAX)) for name in shares), _each(articles, article)]
     )
 
 

@@ -65,7 +65,7 @@ def files_in(archive: Archive, address: str) -> Iterator[File]:
 
 
 def _member(archive: Archive, name: str) -> Callable[[int], bytes]:
-    return lambda bytes_max: archive.read(name)
+    return lambda bytes_max: archive.read(name, bytes_max)
 
 
 @dataclass

@@ -12,13 +12,16 @@ from datetime import datetime
 from typing import Any
 
 from bs4 import BeautifulSoup, Tag
+from bs4.dammit import EncodingDetector
 from markdownify import MarkdownConverter
 
 from llmtwin.errors import InputError
+from llmtwin.twins.person.sources.charset import decode
 from llmtwin.twins.person.sources.dates import read_date
 
 _NOT_WORDS = (
-    "script, style, template, noscript, svg, img, iframe, nav, aside, footer, form, button, input, head"
+    "head, script, style, template, noscript, svg, img, iframe, nav, aside, footer, "
+    "button, input, select, textarea"
 )
 # What blog systems put among the words to win subscribers.
 _WIDGETS = ".subscription-widget-wrap, .subscription-widget-wrap-editor, .button-wrapper, .image-link-expand"
@@ -45,7 +48,12 @@ class Page:
 
 
 def parse(html: str | bytes) -> BeautifulSoup:
-    """The tree of a page; bytes are read in the encoding that they declare or look like."""
+    """The tree of a page; bytes are read in the encoding that they declare or look like.
+
+    Raises InputError where they are no text.
+    """
+    if isinstance(html, bytes):
+        html = decode(html, EncodingDetector.find_declared_encoding(html, is_html=True))
     with warnings.catch_warnings():
         # It warns of words that look like an address or a file, and of XHTML: all of that is meant.
         warnings.simplefilter("ignore", UserWarning)

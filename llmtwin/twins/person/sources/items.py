@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from llmtwin.records import Hash, Record
 # Any other year is a broken clock.
 _YEARS = range(1000, 2200)
 TITLE_CHARS_MAX = 300
+
+_BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 
 
 class Item(Record):
@@ -71,10 +74,7 @@ class Item(Record):
 
 def _tidy(text: str) -> str:
     """The text without blank lines around it, its lines ended alike."""
-    lines = _unicode(text).replace("\r\n", "\n").replace("\r", "\n").rstrip()
-    while lines.partition("\n")[1] and not lines.partition("\n")[0].strip():
-        lines = lines.partition("\n")[2]
-    return lines
+    return _BLANK_LINES.sub("", _unicode(text).replace("\r\n", "\n").replace("\r", "\n").rstrip())
 
 
 def _unicode(text: str) -> str:
@@ -120,6 +120,10 @@ class Skipped:
 
     name: str
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", _unicode(self.name))
+        object.__setattr__(self, "reason", " ".join(_unicode(self.reason).split()))
 
 
 @dataclass(frozen=True)

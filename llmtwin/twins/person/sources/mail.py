@@ -27,20 +27,14 @@ BODY_BYTES_MAX = 2**20
 _LIKE_BYTES_MAX = 200_000
 _PARTS_DEPTH_MAX = 20
 
-# A line that begins with `From ` opens a mail only with a time in it; the standard library takes any.
-_ENVELOPE = re.compile(rb"(?:\A|(?<=\n)\r?\n)From [^\r\n]*\d:\d\d[^\r\n]*\r?\n")
+# A mail begins with `From `, a weekday, a day, and a time; the standard library takes any line with `From `.
+_ENVELOPE = re.compile(
+    rb"^From .{0,200}?\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? +"
+    rb"(?:[A-Z][a-z]{2} +\d|\d{1,2} +[A-Z][a-z]{2}).{1,40}?\d:\d\d.{0,80}\r?\n",
+    re.M,
+)
 _ESCAPED_FROM = re.compile(rb"^>(>*From )", re.M)
 _ANSWER = re.compile(r"^(?:(?:re|aw|antw|sv|vs|fwd?|wg|tr|rv)(?:\[\d+\])?\s*:\s*)+", re.I)
-# What programs name is often a part of what they write: the apostrophe of Windows is no sign of ISO 8859-1.
-_SUPERSETS = {
-    "us-ascii": "cp1252",
-    "ascii": "cp1252",
-    "iso-8859-1": "cp1252",
-    "latin-1": "cp1252",
-    "gb2312": "gb18030",
-    "shift_jis": "cp932",
-    "ks_c_5601-1987": "cp949",
-}
 
 
 @dataclass(frozen=True)
@@ -70,12 +64,12 @@ def read_mails(name: str, mails: Iterable[Mail], me: Me) -> Collected:
     Where nothing is known of the person, it is whoever sent more than half of them. Raises InputError where
     nobody did, or none is from the person.
     """
-    letters = [_letter(mail) for mail in mails]
+    skipped: list[Skipped] = []
+    letters = list(_letters(mails, skipped))
     like = _undeclared(part for letter in letters for part in letter.parts)
     senders = [letter.sender(like, me) for letter in letters]
     mine = own(Counter(senders), me)
     written: list[tuple[_Letter, str, str]] = []
-    skipped: list[Skipped] = []
     for letter, sender in zip(letters, senders, strict=True):
         if sender in mine:
             try:
@@ -103,13 +97,7 @@ class _Part:
     html: bool
 
     def text(self, like: bytes) -> str:
-        if self.charset is not None:
-            for charset in (_SUPERSETS.get(self.charset, self.charset), self.charset):
-                try:
-                    return self.data.decode(charset)
-                except (UnicodeError, LookupError, ValueError):
-                    continue
-        return decode(self.data, like)
+        return decode(self.data, self.charset, like)
 
 
 @dataclass(frozen=True)
@@ -124,7 +112,7 @@ class _Letter:
         """A header as a person reads it; empty where there is none."""
         raw = self.headers.get(name, "")
         try:
-            text = decode(raw.encode("ascii", "surrogateescape"), like)
+            text = decode(raw.encode("ascii", "surrogateescape"), like=like)
             return str(make_header(decode_header(text)))
         except (InputError, HeaderParseError, UnicodeError, LookupError, ValueError):
             return raw
@@ -161,11 +149,16 @@ class _Letter:
         )
 
 
-def _letter(mail: Mail) -> _Letter:
-    message = message_from_bytes(mail.data)
-    # `raw_items` keeps bytes that are no ASCII, which `items` makes unreadable.
-    headers = {key.lower(): str(value) for key, value in reversed([*message.raw_items()])}
-    return _Letter(mail.name, headers, tuple(_parts(message, 0)))
+def _letters(mails: Iterable[Mail], skipped: list[Skipped]) -> Iterator[_Letter]:
+    for mail in mails:
+        try:
+            message = message_from_bytes(mail.data)
+        except RecursionError:
+            skipped.append(Skipped(mail.name, "its parts are nested too deeply"))
+            continue
+        # `raw_items` keeps bytes that are no ASCII, which `items` makes unreadable.
+        headers = {key.lower(): str(value) for key, value in reversed([*message.raw_items()])}
+        yield _Letter(mail.name, headers, tuple(_parts(message, 0)))
 
 
 def _parts(message: Message, depth: int) -> Iterator[_Part]:

@@ -72,7 +72,7 @@ def _take(text: str, own: list[str], others: list[str]) -> None:
     for quoted, lines in _runs(_without_signature(text).split("\n")):
         if quoted:
             own[-1:] = [_unannounced(last) for last in own[-1:]]
-            others.append("\n".join(re.sub(r"^>+ ?", "", line) for line in lines))
+            others.append("\n".join(re.sub(r"^\s*>+ ?", "", line) for line in lines))
         else:
             own.append("\n".join(lines).strip())
 
@@ -88,7 +88,7 @@ def _unannounced(text: str) -> str:
 def _runs(lines: Sequence[str]) -> list[tuple[bool, list[str]]]:
     runs: list[tuple[bool, list[str]]] = []
     for line in lines:
-        quoted = line.startswith(">")
+        quoted = line.lstrip().startswith(">")
         if not runs or runs[-1][0] != quoted:
             runs.append((quoted, []))
         runs[-1][1].append(line)

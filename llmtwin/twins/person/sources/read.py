@@ -1,6 +1,7 @@
 """Reads what a person names: files, folders, archives, repositories, addresses. It stores nothing.
 
 What was asked wrongly raises an error before anything is read; what then cannot be read is named and skipped.
+What names no author counts as the person's own. Of a repository only commits and documents are read.
 """
 
 from __future__ import annotations
@@ -166,12 +167,12 @@ def _file(file: File, me: Me, nested: bool) -> Collected:
                 return _archive(file, archive, me)
     if is_mbox(head):
         return read_mails(file.address, split_mbox(file.address, data), me)
-    if is_wordpress(head):
+    if file.suffix in _FEEDS and is_wordpress(head):
         return read_wordpress(data, me)
-    if is_shares(head):
-        return read_shares(data)
     if file.suffix in _FEEDS and is_feed(head):
         return read_feed(file.address, data, me)
+    if file.suffix == ".csv" and is_shares(head):
+        return read_shares(data)
     if file.suffix == ".txt" and is_chat(head.decode(errors="ignore")):
         return read_chat(file.name, decode(data), me)
     return Collected((_item(_document(file, data), "notes", "notes", file.address, me),))
@@ -195,6 +196,8 @@ def _document(file: File, data: bytes) -> Document:
     if _BOILERPLATE.fullmatch(Path(file.name).stem):
         raise InputError("a licence or code of conduct is nobody's own words")
     kind = next((suffix for magic, suffix in _MAGIC.items() if data.startswith(magic)), file.suffix)
+    if kind not in READERS:
+        raise InputError("it is no document, mailbox, export or feed that is known")
     return read_document(file.name if kind == file.suffix else file.name + kind, data)
 
 

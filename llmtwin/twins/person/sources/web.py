@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -15,6 +16,9 @@ from llmtwin.twins.person.sources.dates import read_date
 from llmtwin.twins.person.sources.documents import READERS, Document, read_document
 from llmtwin.twins.person.sources.feeds import is_feed
 from llmtwin.twins.person.sources.html import parse, to_markdown
+
+# What is wrong with a page is said once, by our error.
+logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
 
 _HEAD_BYTES = 4096
 _SUFFIXES = {
