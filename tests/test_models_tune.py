@@ -182,9 +182,28 @@ def test_a_folder_that_is_no_adapter_is_refused(base: Base, tmp_path: Path, dama
         Lora.load(tmp_path)
 
 
-def test_adapters_over_other_layers_do_not_stack(base: Base) -> None:
-    with pytest.raises(InputError, match="same layers"):
-        stack([noise(base, 0), Lora.fresh(base.config, 4, 0, 0)])
+def test_adapters_of_other_bases_do_not_stack(base: Base) -> None:
+    deeper = replace(base.config, layers=base.config.layers + 1)
+    wider = replace(base.config, hidden=2 * base.config.hidden)
+    for config in (deeper, wider):
+        with pytest.raises(InputError, match="same base"):
+            stack([noise(base, 0), Lora.fresh(config, 4, config.boundary, 0)])
+
+
+@pytest.mark.parametrize("share", [0.2, 0.4, 1.0])
+def test_a_skill_and_a_twin_over_other_layers_stack_exactly(base: Base, share: float) -> None:
+    transformer = Transformer(base, torch.float32)
+    skill = noise(base, seed=3)
+    own = tune(transformer, FACTS, replace(QUICK, layers_share=share, epochs_max=3), under=skill).lora
+    x = torch.randn(1, 5, base.config.hidden, generator=torch.Generator().manual_seed(0))
+    both, parts = (
+        Fused(stack([skill, own]), torch.float32),
+        [Fused(one, torch.float32) for one in (skill, own)],
+    )
+    for layer in range(base.config.layers):
+        y = torch.zeros(1, 5, base.config.hidden)
+        apart = parts[1].add(layer, "o", x, parts[0].add(layer, "o", x, y))
+        torch.testing.assert_close(both.add(layer, "o", x, y), apart)
 
 
 def test_stock_peft_loads_the_stack_over_the_stock_base_and_says_the_same(

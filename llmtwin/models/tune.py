@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from llmtwin.errors import InputError
+from llmtwin.models.base import UPPER_SHARE
 from llmtwin.models.engine.api import turn
 from llmtwin.models.lora import PARTS, SCALE, Fused, Lora
 from llmtwin.models.transformer import KeysValues, Transformer, causal, recording
@@ -35,6 +36,8 @@ class TuneOptions:
     """How to tune."""
 
     rank: int = 8
+    layers_share: float = UPPER_SHARE
+    """The share of the base's layers, from the top, that the adapter touches."""
     epochs_max: int = 40
     learning_rate: float = 2e-3
     batch_tokens: int = 512
@@ -100,7 +103,7 @@ def tune(
     rows = [render(transformer, e) if isinstance(e, Example) else e for e in examples]
     if not rows:
         raise InputError("there is nothing to learn: no examples")
-    first = start.first if start else under.first if under else transformer.config.boundary
+    first = start.first if start else transformer.config.first_of(options.layers_share)
     fresh = Lora.fresh(transformer.config, options.rank, first, options.seed)
     run = _Run(transformer, rows, options, start or fresh, under)
     digest = _digest(transformer, rows, options, start, under)
@@ -140,8 +143,9 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             self.master, lr=options.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True
         )
-        self.delta = _Trained(self._working(), None if under is None else Fused(under, transformer.dtype))
-        self.trunk = _cache_trunk(transformer, self.rows, start.first)
+        frozen = None if under is None else Fused(under, transformer.dtype)
+        self.delta = _Trained(self._working(), frozen)
+        self.trunk = _cache_trunk(transformer, self.rows, start.first, frozen)
         self.epoch, self.seconds, self.complete = 0, 0.0, False
         self.history: list[Progress] = []
         self._common = _common_prompt(self.rows)
@@ -330,7 +334,9 @@ def _batch(rows: list[tuple[list[int], int]], batch_tokens: int) -> list[list[in
     return batches
 
 
-def _cache_trunk(transformer: Transformer, rows: list[tuple[list[int], int]], first: int) -> list[Tensor]:
+def _cache_trunk(
+    transformer: Transformer, rows: list[tuple[list[int], int]], first: int, under: Fused | None
+) -> list[Tensor]:
     """Hidden states (tokens, hidden) of every row below layer `first`."""
     cached: list[Tensor] = []
     with torch.no_grad():
@@ -341,7 +347,7 @@ def _cache_trunk(transformer: Transformer, rows: list[tuple[list[int], int]], fi
                 ids[row, : len(rows[index][0])] = torch.tensor(rows[index][0])
             rope = transformer.rope(torch.arange(length)[None])
             attend = causal(length, transformer.dtype)
-            x = transformer.run(transformer.embed(ids), rope, attend, range(first))
+            x = transformer.run(transformer.embed(ids), rope, attend, range(first), under)
             cached += [x[row, : len(rows[index][0])].clone() for row, index in enumerate(batch)]
     return cached
 
