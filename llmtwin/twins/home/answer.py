@@ -29,7 +29,7 @@ from llmtwin.records import (
     Value,
     now,
 )
-from llmtwin.twins.home import facts, orders
+from llmtwin.twins.home import collect, facts, orders
 from llmtwin.twins.home.judge import fold, held, is_in, orders_nothing
 from llmtwin.twins.home.plan import Act, Plan, PlanKind
 from llmtwin.twins.home.recall import recall, understand
@@ -43,7 +43,7 @@ from llmtwin.twins.home.words import (
     when,
     words,
 )
-from llmtwin.twins.kind import View
+from llmtwin.twins.kind import Reading, View
 
 ORDER_LIFETIME = timedelta(minutes=5)
 LISTED_MAX = 20
@@ -59,6 +59,10 @@ class HomeKind:
         folder = Path(__file__).parent / "skill" / "adapter"
         marker = folder / "base"
         return folder if marker.exists() and marker.read_text().strip() == base_hash else None
+
+    def read(self, files: Sequence[Path], twin: str, sealed: Sequence[str], state: str | None) -> Reading:
+        """Read Home Assistant's state dumps."""
+        return collect.read(files, twin, sealed, state)
 
     def example(self, observation: Observation) -> Example:
         """The one question that recalls a setting, and its value."""
