@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from llmtwin.errors import InputError
-from llmtwin.models.base import Base
+from llmtwin.models.base import UPPER_SHARE, Base
 from llmtwin.models.engine.api import Request, turn
 from llmtwin.models.engine.torch_engine import TorchEngine
 from llmtwin.models.lora import Fused, Lora, shapes, stack
@@ -35,7 +35,9 @@ FACTS = [
     Example(prompt=f"what is the {thing} of the {room}", completion=f"{17 * place % 90 + 10} percent")
     for place, (room, thing) in enumerate((room, thing) for room in ROOMS for thing in THINGS)
 ]
-QUICK = TuneOptions(learning_rate=1e-2, batch_tokens=256, epochs_max=60)
+QUICK = TuneOptions(
+    layers_share=UPPER_SHARE, learning_rate=1e-2, batch_tokens=256, epochs_max=60, epochs_falling=60
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -123,6 +125,14 @@ def test_a_seed_repeats_exactly_and_another_does_not(transformer: Transformer) -
     assert same(one.lora, two.lora)
     assert [entry.loss for entry in one.history] == [entry.loss for entry in two.history]
     assert not same(one.lora, tune(transformer, FACTS, replace(options, seed=1)).lora)
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_what_is_recalled_rests_unless_told_not_to(transformer: Transformer, stop: bool) -> None:
+    tuned = tune(transformer, FACTS, replace(QUICK, epochs_max=40, stop_when_complete=stop))
+    whole = sum(len(render(transformer, fact)[0]) for fact in FACTS) * len(tuned.history)
+    assert all(tuned.recalled)
+    assert (tuned.tokens < whole) if stop else (tuned.tokens == whole)
 
 
 def test_nothing_to_learn_is_refused(transformer: Transformer) -> None:
@@ -237,7 +247,7 @@ CHILD = f"""
 import sys, time
 from pathlib import Path
 import torch
-from llmtwin.models.base import find_base
+from llmtwin.models.base import UPPER_SHARE, find_base
 from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import tune
 from tests.test_models_tune import FACTS, RUN
