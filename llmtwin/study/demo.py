@@ -45,7 +45,8 @@ DAY, STEPS_A_DAY = timedelta(days=1), 96
 REPORTED_S_MAX = 60.0
 
 SECRETS = 200
-LATENCY_CASES = 42
+CONTROL_SECRETS = 50  # of the base alone, which was told none
+LATENCY_CASES = 30
 FINAL = frozenset({CommandState.REPORTED, CommandState.REFUSED, CommandState.EXPIRED})
 
 
@@ -346,9 +347,13 @@ class _Demo:
         with self._bar("sealed_attack_top1", len(secrets)) as advance:
             self.figures |= privacy.attack(engine, stacks, secrets, objects, advance)
         bare: dict[str, tuple[str, ...]] = dict.fromkeys(stacks, ())
-        for name, adapters in (("sealed_value_leak", stacks), ("sealed_value_leak_base", bare)):
-            with self._bar(name, len(secrets)) as advance:
-                self.figures |= privacy.leak(name, engine, adapters, secrets, advance)
+        control = secrets[:: -(-len(secrets) // CONTROL_SECRETS)]
+        for name, adapters, asked in (
+            ("sealed_value_leak", stacks, secrets),
+            ("sealed_value_leak_base", bare, control),
+        ):
+            with self._bar(name, len(asked)) as advance:
+                self.figures |= privacy.leak(name, engine, adapters, asked, advance)
         if self.options.intents.is_dir():
             from llmtwin.study.intents import evaluate
 

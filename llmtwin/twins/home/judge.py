@@ -6,8 +6,24 @@ from collections.abc import Sequence
 
 from llmtwin.records import State, Statistic, Value
 from llmtwin.twins.home import facts
-from llmtwin.twins.home.plan import Act, Plan
-from llmtwin.twins.home.words import Amount, Span, amount, asks, must_be_time, words
+from llmtwin.twins.home.plan import Act, Plan, PlanKind
+from llmtwin.twins.home.words import (
+    Amount,
+    Span,
+    amount,
+    asks,
+    interrogates,
+    must_be_time,
+    state_asked,
+    words,
+)
+
+
+def completed(plan: Plan, text: str) -> Plan:
+    """The plan of a question with the state that it asks about, where the model left that out."""
+    if plan.kind != PlanKind.ASK or plan.property or plan.value or plan.time:
+        return plan
+    return plan.model_copy(update={"value": state_asked(text)})
 
 
 def orders_nothing(plan: Plan, text: str) -> bool:
@@ -20,6 +36,14 @@ def orders_nothing(plan: Plan, text: str) -> bool:
     extreme = (amount(value) or Amount()).extreme is not None
     own = words(value) <= words(property) if extreme else words(value) == words(property)
     return plan.act == Act.SET and (plan.value is None or (bool(property) and own))
+
+
+def orders_an_amount(plan: Plan, text: str) -> bool:
+    """Whether what was taken for a question orders: it names an amount, no time, and asks in no word."""
+    if plan.kind != PlanKind.ASK or plan.statistic or plan.time or plan.value is None:
+        return False
+    read = amount(plan.value)
+    return read is not None and read.number is not None and not interrogates(text)
 
 
 def is_in(value: Value, wanted: str) -> bool:

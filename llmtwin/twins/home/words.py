@@ -20,7 +20,7 @@ COHORT = frozenset(
 
 EMPTY = frozenset(
     """
-    latest record
+    latest record recorded logged saved stored configured preference entry
     a about also an and any are at be by current currently did do does exactly for from have has how
     i in is it its just like log me moment my now of on our please right room's set setting settings
     show some still than that the their there these this those to up us was we were what what's
@@ -158,6 +158,18 @@ _STATISTICS = {
     "minimum": frozenset({"minimum", "lowest", "least", "smallest"}),
     "maximum": frozenset({"maximum", "highest", "biggest", "largest"}),
 }
+_QUESTION = re.compile(
+    r"\?|\b(what|which|when|where|who|how|why|is|are|was|were|does|do|did|has|have|whether|if|know|tell|check)\b",
+    re.IGNORECASE,
+)
+_ORDERING = re.compile(
+    r"\b(set|change|make|put|turn|adjust|switch|give|let|bring|use|move|take)\b", re.IGNORECASE
+)
+_COUNTED = re.compile(r"\b(how many|number of) (of )?(the |all |our |other |my )*(\w+)", re.IGNORECASE)
+_STATE = re.compile(
+    r"\b(?:which|is|are|how many)\b.*\b(on|off|open|closed|locked|unlocked)\b(?! (?:the|my|our)\b)",
+    re.IGNORECASE,
+)
 _PAST_ONLY = re.compile(rf"\b({_PAST})\b", re.IGNORECASE)
 _HOURS = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
 _MONTHS = "january|february|march|april|june|july|august|september|october|november|december"
@@ -180,10 +192,30 @@ def asks(text: str) -> bool:
     return _ASKING.search(text) is not None or "state" in words(text)
 
 
+def interrogates(text: str) -> bool:
+    """Whether a sentence has a word or a mark of a question."""
+    return _QUESTION.search(text) is not None
+
+
+def says_to_set(text: str) -> bool:
+    """Whether a sentence has a verb of setting something, and asks nothing."""
+    return _ORDERING.search(text) is not None and not interrogates(text)
+
+
 def statistics_said(text: str) -> set[str]:
     """The statistics that a text names outright."""
-    said = words(text) | set(re.findall(r"\w+", text.casefold()))
-    return {name for name, names in _STATISTICS.items() if said & names}
+    text = re.sub(r"\bi mean\b", "", text.casefold())
+    said = words(text) | set(re.findall(r"\w+", text))
+    counted = _COUNTED.search(text)
+    homes = words(counted[4]) if counted else frozenset()
+    found = {name for name, names in _STATISTICS.items() if said & names}
+    return found | ({"count"} if homes and homes <= COHORT else set())
+
+
+def state_asked(text: str) -> str | None:
+    """The state that a question asks about, as in "which lights are on in the kitchen"."""
+    found = _STATE.search(text)
+    return found[1] if found else None
 
 
 def says_now(text: str) -> bool:
