@@ -194,7 +194,7 @@ class _Answering:
             when_text = "yet" if span is None else "for that time"
             return say.unknown(f"I have no reading of the {say.title(matches[0])} {when_text}.")
         receipts = self._receipts([state for _, state in found])
-        if self.plan.value is not None:
+        if self.plan.value is not None and any(_can_be_in(m.property, self.plan.value) for m, _ in found):
             return self._whether(found, receipts)
         if len(found) == 1:
             match, state = found[0]
@@ -450,6 +450,11 @@ def _can(device: Device, property: str) -> bool:
         return orders.level(device, property).writable
     except InputError:
         return False
+
+
+def _can_be_in(property: Property, said: str) -> bool:
+    """Whether a property with options can be in the state that was said; others may be in any."""
+    return not property.options or any(is_in(option, said) for option in property.options)
 
 
 def _can_be(property: Property, said: str | None) -> bool:

@@ -101,18 +101,18 @@ def step(property: Property, said: str | None) -> float:
 def is_value(device: Device, said: str) -> bool:
     """Whether something can be set to what was said: a number, a time, on or off, or an option."""
     options = {"on", "off"}.union(*(one.options for one in device.properties))
-    return amount(said) is not None or any(words(option) == words(said) for option in options)
+    return amount(said) is not None or said.strip().casefold() in {option.casefold() for option in options}
 
 
 def _implied(device: Device, said: str) -> str | None:
     """The property that a bare value speaks of: "red" is a colour, "2700 K" a colour temperature."""
     read = amount(said)
-    if kelvin(said) or (read and read.unit == "K"):
-        return "color temperature"
     if read is None:
         for property in device.properties:
             if property.writable and _option(property, said) is not None:
                 return property.name
+    if kelvin(said) or (read and read.unit == "K"):
+        return "color temperature"
     return LEVELS.get(device.domain)
 
 

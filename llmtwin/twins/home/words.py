@@ -20,7 +20,7 @@ COHORT = frozenset(
 
 EMPTY = frozenset(
     """
-    latest record recorded logged saved stored configured preference entry
+    latest record recorded logged saved stored configured preference entry data
     a about also an and any are at be by current currently did do does exactly for from have has how
     i in is it its just like log me moment my now of on our please right room's set setting settings
     show some still than that the their there these this those to up us was we were what what's
@@ -96,7 +96,7 @@ class Amount:
 
 def amount(text: str) -> Amount | None:
     """Read "50 %", "twenty one point five degrees", "half", "maximum"; None where it is no amount."""
-    said = alpha2digit(text.casefold().strip(), "en").replace("one ", "1 ", 1)
+    said = alpha2digit(text.casefold().strip(), "en", threshold=0)
     if match := re.search(r"(-?\d+(?:[.,]\d+)?)\s*([°%]?[a-z]*)", said):
         unit = "°F" if "fahrenheit" in said else _UNITS.get(match[2])
         return Amount(float(match[1].replace(",", ".")), unit)
