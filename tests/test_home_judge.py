@@ -7,8 +7,8 @@ import pytest
 from llmtwin.errors import InputError
 from llmtwin.records import Device, Property
 from llmtwin.twins.home import orders
-from llmtwin.twins.home.judge import completed, orders_an_amount
-from llmtwin.twins.home.plan import Plan
+from llmtwin.twins.home.judge import completed, orders_an_amount, orders_nothing
+from llmtwin.twins.home.plan import Act, Plan, PlanKind
 from llmtwin.twins.home.words import says_to_set
 
 HEATING = Device(
@@ -58,6 +58,15 @@ def test_a_question_gets_the_state_that_it_asks_about(given: str, text: str, val
 )
 def test_an_amount_without_a_question_is_an_order(given: str, text: str, orders: bool) -> None:
     assert orders_an_amount(plan(given), text) is orders
+
+
+@pytest.mark.parametrize(
+    ("value", "nothing"),
+    [("live", True), ("configured", True), ("on", False), ("30", False), ("heat", False)],
+)
+def test_to_set_something_to_a_word_that_says_nothing_is_to_ask(value: str, nothing: bool) -> None:
+    order = Plan(kind=PlanKind.ORDER, act=Act.SET, property="speed", name="hall fan", value=value)
+    assert orders_nothing(order, f"{value} speed for the hall fan would be great") is nothing
 
 
 @pytest.mark.parametrize(

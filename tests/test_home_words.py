@@ -125,6 +125,7 @@ def test_a_room_is_no_time_and_yesterday_is_nothing_else() -> None:
         ("what is the total number of homes in our area that report power", {"count"}),
         ("how many of the neighbours share it", {"count"}),
         ("how many lights are on", set()),
+        ("before I trust any average: power is reported by how many neighbours?", {"count"}),
     ],
 )
 def test_a_statistic_that_is_said_outright_is_heard(text: str, said: set[str]) -> None:

@@ -47,7 +47,7 @@ REPORTED_S_MAX = 60.0
 SECRETS = 200
 CONTROL_SECRETS = 50  # of the base alone, which was told none
 KEPT_SECRETS = 16  # a home
-LATENCY_CASES = 30
+LATENCY_CASES = 20
 FINAL = frozenset({CommandState.REPORTED, CommandState.REFUSED, CommandState.EXPIRED})
 
 

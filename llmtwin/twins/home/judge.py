@@ -18,6 +18,9 @@ from llmtwin.twins.home.words import (
     words,
 )
 
+STATES = ("on", "off", "up", "down")
+"""States that are also words that say nothing elsewhere."""
+
 
 def completed(plan: Plan, text: str) -> Plan:
     """The plan of a question with the state that it asks about, where the model left that out."""
@@ -35,7 +38,8 @@ def orders_nothing(plan: Plan, text: str) -> bool:
         return True
     extreme = (amount(value) or Amount()).extreme is not None
     own = words(value) <= words(property) if extreme else words(value) == words(property)
-    return plan.act == Act.SET and (plan.value is None or (bool(property) and own))
+    says_nothing = not words(value) and value.casefold() not in STATES
+    return plan.act == Act.SET and (says_nothing or (bool(property) and own))
 
 
 def orders_an_amount(plan: Plan, text: str) -> bool:

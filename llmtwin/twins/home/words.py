@@ -20,7 +20,7 @@ COHORT = frozenset(
 
 EMPTY = frozenset(
     """
-    latest record recorded logged saved stored configured preference entry data
+    latest record recorded logged saved stored configured configuration preference entry data live
     a about also an and any are at be by current currently did do does exactly for from have has how
     i in is it its just like log me moment my now of on our please right room's set setting settings
     show some still than that the their there these this those to up us was we were what what's
@@ -208,8 +208,9 @@ def statistics_said(text: str) -> set[str]:
     said = words(text) | set(re.findall(r"\w+", text))
     counted = _COUNTED.search(text)
     homes = words(counted[4]) if counted else frozenset()
-    found = {name for name, names in _STATISTICS.items() if said & names}
-    return found | ({"count"} if homes and homes <= COHORT else set())
+    if homes and homes <= COHORT:
+        return {"count"}
+    return {name for name, names in _STATISTICS.items() if said & names}
 
 
 def state_asked(text: str) -> str | None:
