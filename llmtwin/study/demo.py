@@ -41,9 +41,7 @@ from llmtwin.wire.seal import Sealer, load_or_create
 
 SKILL = "skill:home"
 DAY, STEPS_A_DAY = timedelta(days=1), 96
-
 REPORTED_S_MAX = 60.0
-
 SECRETS = 200
 CONTROL_SECRETS = 50  # of the base alone, which was told none
 KEPT_SECRETS = 16  # a home

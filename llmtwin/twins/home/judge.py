@@ -18,9 +18,6 @@ from llmtwin.twins.home.words import (
     words,
 )
 
-STATES = ("on", "off", "up", "down")
-"""States that are also words that say nothing elsewhere."""
-
 
 def completed(plan: Plan, text: str) -> Plan:
     """The plan of a question with the state that it asks about, where the model left that out."""
@@ -38,7 +35,8 @@ def orders_nothing(plan: Plan, text: str) -> bool:
         return True
     extreme = (amount(value) or Amount()).extreme is not None
     own = words(value) <= words(property) if extreme else words(value) == words(property)
-    says_nothing = not words(value) and value.casefold() not in STATES
+    # "on" says nothing in a name, but is a state.
+    says_nothing = not words(value) and value.casefold() != "on"
     return plan.act == Act.SET and (says_nothing or (bool(property) and own))
 
 
