@@ -7,9 +7,9 @@ import pytest
 from llmtwin.errors import InputError
 from llmtwin.records import Device, Property
 from llmtwin.twins.home import orders
-from llmtwin.twins.home.judge import completed, orders_an_amount, orders_nothing
+from llmtwin.twins.home.judge import completed, orders_a_value, orders_nothing
 from llmtwin.twins.home.plan import Act, Plan, PlanKind
-from llmtwin.twins.home.words import says_to_set
+from llmtwin.twins.home.words import Mood, mood
 
 HEATING = Device(
     id="climate.hall",
@@ -54,10 +54,21 @@ def test_a_question_gets_the_state_that_it_asks_about(given: str, text: str, val
         ('{"kind":"ask","name":"hall","value":"21 °C"}', "the hall at 21 °C?", False),
         ('{"kind":"ask","name":"hall","value":"warm"}', "hall warm please", False),
         ('{"kind":"ask","name":"hall","value":"21 °C","time":"at 7"}', "hall 21 °C at 7", False),
+        (
+            '{"kind":"ask","property":"mode","name":"hall","value":"heat"}',
+            "get the mode in the hall to Heat",
+            True,
+        ),
+        ('{"kind":"ask","property":"mode","name":"hall","value":"heat"}', "the hall mode, heat", False),
+        (
+            '{"kind":"ask","property":"mode","name":"hall","value":"heat"}',
+            "is the hall mode set to heat",
+            False,
+        ),
     ],
 )
-def test_an_amount_without_a_question_is_an_order(given: str, text: str, orders: bool) -> None:
-    assert orders_an_amount(plan(given), text) is orders
+def test_a_value_without_a_question_is_an_order(given: str, text: str, orders: bool) -> None:
+    assert orders_a_value(plan(given), text) is orders
 
 
 @pytest.mark.parametrize(
@@ -70,15 +81,17 @@ def test_to_set_something_to_a_word_that_says_nothing_is_to_ask(value: str, noth
 
 
 @pytest.mark.parametrize(
-    ("text", "sets"),
+    ("text", "told"),
     [
-        ("set the maximum brightness to 80 %", True),
-        ("maximum brightness of the hall lamp, as saved", False),
-        ("I'd like to know what was put in for the hall lamp", False),
+        ("set the maximum brightness to 80 %", Mood.SETS),
+        ("maximum brightness of the hall lamp, as saved", Mood.UNTOLD),
+        ("I wonder which one the hall lamp has", Mood.MAY_ASK),
+        ("could you set the hall lamp to 80 %, if it is dark?", Mood.MAY_ASK),
+        ("tell me the brightness of the hall lamp", Mood.ASKS),
     ],
 )
-def test_a_sentence_says_to_set_something_or_does_not(text: str, sets: bool) -> None:
-    assert says_to_set(text) is sets
+def test_a_sentence_says_what_it_is(text: str, told: Mood) -> None:
+    assert mood(text) is told
 
 
 @pytest.mark.parametrize("said", ["cool", "cool mode", "Cool mode"])

@@ -29,18 +29,19 @@ from llmtwin.records import (
     now,
 )
 from llmtwin.twins.home import collect, facts, orders, say
-from llmtwin.twins.home.judge import fold, held, is_in, orders_an_amount, orders_nothing
+from llmtwin.twins.home.judge import fold, held, is_in, orders_a_value, orders_nothing
 from llmtwin.twins.home.plan import Act, Plan, PlanKind
 from llmtwin.twins.home.recall import recall, understand
 from llmtwin.twins.home.resolve import Home, Match, names
 from llmtwin.twins.home.words import (
     COHORT,
+    Mood,
     Span,
     amount,
     may_be_time,
     moment_around,
+    mood,
     says_now,
-    says_to_set,
     statistics_said,
     when,
     words,
@@ -91,7 +92,7 @@ class _Answering:
         kinds = {PlanKind.ASK: self._ask, PlanKind.COMPARE: self._compare, PlanKind.ORDER: self._order}
         if self.plan.kind == PlanKind.ORDER and orders_nothing(self.plan, self.question.text):
             return self._ask()
-        if orders_an_amount(self.plan, self.question.text):
+        if orders_a_value(self.plan, self.question.text):
             self.plan = self.plan.model_copy(update={"kind": PlanKind.ORDER, "act": Act.SET})
             return self._order()
         return kinds.get(self.plan.kind, self._other)()
@@ -199,7 +200,7 @@ class _Answering:
         if len(found) == 1:
             match, state = found[0]
             verb = "is" if span is None else "was"
-            text = f"The {say.title(match)} {verb} {say.say(state)}."
+            text = f"The {say.title(match)} {verb} {say.reading(state)}."
             return Answer(
                 text=text,
                 outcome=Outcome.ANSWERED,
@@ -207,7 +208,7 @@ class _Answering:
                 unit=state.fact.unit,
                 receipts=receipts,
             )
-        text = "; ".join(f"{match.device.name}: {say.say(state)}" for match, state in found)
+        text = "; ".join(f"{match.device.name}: {say.reading(state)}" for match, state in found)
         return Answer(text=f"{text}.", outcome=Outcome.ANSWERED, receipts=receipts)
 
     def _whether(self, found: Sequence[tuple[Match, State]], receipts: Receipts) -> Answer:
@@ -219,7 +220,7 @@ class _Answering:
             return Answer(text=text, outcome=Outcome.ANSWERED, value=len(those), receipts=receipts)
         if len(found) == 1:
             match, state = found[0]
-            text = f"{'Yes' if those else 'No'}, the {match.device.name} is {say.say(state)}."
+            text = f"{'Yes' if those else 'No'}, the {match.device.name} is {say.reading(state)}."
             return Answer(text=text, outcome=Outcome.ANSWERED, value=state.fact.value, receipts=receipts)
         text = f"Yes, {wanted}: {names(those)}." if those else f"No, none of {len(found)} is {wanted}."
         return Answer(text=text, outcome=Outcome.ANSWERED, value=bool(those), receipts=receipts)
@@ -372,7 +373,12 @@ class _Answering:
     def _asks_for_a_setting(self, devices: Sequence[Device]) -> bool:
         """Whether what was taken for an order names a private setting, and nothing to set it to."""
         plan = self.plan
-        if plan.act != Act.SET or plan.statistic or len(devices) != 1 or says_to_set(self.question.text):
+        if (
+            plan.act != Act.SET
+            or plan.statistic
+            or len(devices) != 1
+            or mood(self.question.text) is Mood.SETS
+        ):
             return False
         meant = self.home.properties(plan.name, plan.area, plan.property, self.question.text)
         private = bool(meant) and all(match.property.private for match in meant)

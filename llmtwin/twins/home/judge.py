@@ -9,10 +9,10 @@ from llmtwin.twins.home import facts
 from llmtwin.twins.home.plan import Act, Plan, PlanKind
 from llmtwin.twins.home.words import (
     Amount,
+    Mood,
     Span,
     amount,
-    asks,
-    interrogates,
+    mood,
     must_be_time,
     state_asked,
     words,
@@ -31,7 +31,7 @@ def orders_nothing(plan: Plan, text: str) -> bool:
     if plan.statistic is not None:
         return False
     value, property = plan.value or "", plan.property or ""
-    if asks(text) or must_be_time(f"{value} {plan.time or ''}"):
+    if mood(text) is Mood.ASKS or must_be_time(f"{value} {plan.time or ''}"):
         return True
     extreme = (amount(value) or Amount()).extreme is not None
     own = words(value) <= words(property) if extreme else words(value) == words(property)
@@ -40,12 +40,15 @@ def orders_nothing(plan: Plan, text: str) -> bool:
     return plan.act == Act.SET and (says_nothing or (bool(property) and own))
 
 
-def orders_an_amount(plan: Plan, text: str) -> bool:
-    """Whether what was taken for a question orders: it names an amount, no time, and asks in no word."""
+def orders_a_value(plan: Plan, text: str) -> bool:
+    """Whether what was taken for a question orders: it says what to set to, and shows no sign of asking."""
     if plan.kind != PlanKind.ASK or plan.statistic or plan.time or plan.value is None:
         return False
+    if mood(text) in (Mood.ASKS, Mood.MAY_ASK):
+        return False
     read = amount(plan.value)
-    return read is not None and read.number is not None and not interrogates(text)
+    named = bool(plan.property) and f" to {plan.value.casefold()}" in text.casefold()
+    return named or (read is not None and read.number is not None)
 
 
 def is_in(value: Value, wanted: str) -> bool:

@@ -25,7 +25,7 @@ def title(match: Match) -> str:
     return device if own else f"{property} of the {device}"
 
 
-def say(state: State) -> str:
+def reading(state: State) -> str:
     """A state's value as a person reads it."""
     return facts.answer(state.fact.value, state.fact.unit)
 

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 import dateparser
 from text_to_num import alpha2digit
@@ -187,19 +188,25 @@ def may_be_time(text: str) -> bool:
     return _TIME.search(text) is not None
 
 
-def asks(text: str) -> bool:
-    """Whether a sentence asks in so many words: then it orders nothing."""
-    return _ASKING.search(text) is not None or "state" in words(text)
+class Mood(StrEnum):
+    """What a sentence says outright about being a question or an order."""
+
+    ASKS = "asks"
+    """It asks in so many words: it orders nothing."""
+    MAY_ASK = "may ask"
+    """It has a word or a mark of a question, as a polite order has too."""
+    SETS = "sets"
+    """It has a verb of setting something, and no sign of a question."""
+    UNTOLD = "untold"
 
 
-def interrogates(text: str) -> bool:
-    """Whether a sentence has a word or a mark of a question."""
-    return _QUESTION.search(text) is not None
-
-
-def says_to_set(text: str) -> bool:
-    """Whether a sentence has a verb of setting something, and asks nothing."""
-    return _ORDERING.search(text) is not None and not interrogates(text)
+def mood(text: str) -> Mood:
+    """The mood of a sentence, from its words alone."""
+    if _ASKING.search(text) or "state" in words(text):
+        return Mood.ASKS
+    if _QUESTION.search(text):
+        return Mood.MAY_ASK
+    return Mood.SETS if _ORDERING.search(text) else Mood.UNTOLD
 
 
 def statistics_said(text: str) -> set[str]:
