@@ -44,7 +44,7 @@ format: $(VENV)/.dev ## rewrite the files in the project's format
 types: $(VENV)/.dev ## strict type check
 	$(BIN)/mypy --strict llmtwin
 
-skill: base ## tune the home skill again, some half an hour on 2 cores; a killed run goes on
+skill: base ## tune the home skill again, some 35 minutes on 2 cores; a killed run goes on
 	base=$$($(BIN)/python -c '$(FIND_BASE); print(base.folder)') && \
 	$(BIN)/python -m llmtwin.twins.home.skill.build --base "$$base" --base-hash "$$(basename "$$base")" \
 		--checkpoint "$(LLMTWIN_CACHE)/home-skill.ckpt" $(if $(wildcard $(INTENTS)),--without $(INTENTS))

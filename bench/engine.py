@@ -42,7 +42,7 @@ def tuning(model: Base) -> float:
     ]
     options = TuneOptions(epochs_max=EPOCHS, stop_when_complete=False)
     tuned = tune(Transformer(model), facts, options)
-    return tuned.tokens * EPOCHS / tuned.history[-1].seconds
+    return tuned.tokens / tuned.history[-1].seconds
 
 
 def serving(engine: TorchEngine, streams: int) -> float:

@@ -48,9 +48,10 @@ def demo(
 ) -> None:
     """Run the smart-home case for real: homes learn, people ask, orders go down."""
     from llmtwin.study import demo as study
+    from llmtwin.study.processes import DemoOptions
 
     settings = read_settings()
-    options = study.DemoOptions(settings.home, settings.cache_folder, settings.base, out, homes)
+    options = DemoOptions(settings.home, settings.cache_folder, settings.base, out, homes)
     study.run(replace(options, phrasings=phrasings) if phrasings else options)
 
 
@@ -82,7 +83,7 @@ def collect(
     for skipped in found.skipped:
         err.print(f"skipped {skipped.name}: {skipped.reason}", style="yellow", markup=False)
     out.print(
-        f"{found.entities} entities, {found.facts} facts: {found.private} private "
+        f"{found.items} entities, {found.facts} facts: {found.private} private "
         f"({found.sealed} of them sealed), {found.prompts} new prompts; {len(found.skipped)} skipped"
     )
     _show_pushed(found.pushed)

@@ -152,8 +152,8 @@ class LazyEngine:
         from llmtwin.models.lora import shapes
         from llmtwin.models.tune import TuneOptions
 
-        config = self.base.config
-        return shapes(config, TuneOptions().rank, config.boundary)
+        config, options = self.base.config, TuneOptions()
+        return shapes(config, options.rank, config.first_of(options.layers_share))
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The messages in the base's own chat template."""

@@ -33,11 +33,7 @@ from llmtwin.edge.store import Settings as Identity
 from llmtwin.errors import Conflict, InputError, NotFound
 from llmtwin.records import Answer, Card, TwinId
 from llmtwin.settings import Settings, read_settings
-from llmtwin.twins.home.describe import describe
-from llmtwin.twins.home.encode import Encoder, Sent
-from llmtwin.twins.home.observe import observe
-from llmtwin.twins.home.sources import DUMP_BYTES_MAX, Skipped, read_states
-from llmtwin.twins.kind import kind
+from llmtwin.twins.kind import Skipped, kind
 from llmtwin.wire.files import read_limited
 from llmtwin.wire.package import CARD, MANIFEST, SignedManifest
 from llmtwin.wire.seal import Sealer, load_or_create
@@ -51,7 +47,6 @@ if TYPE_CHECKING:
 KEY, SEAL_KEY, STORE = "key.pem", "seal.key", "edge.sqlite"
 JSON_BYTES_MAX = 1 << 20
 
-_SENT = TypeAdapter(dict[str, Sent])
 _ONCE = PushOptions(attempts_max=1)
 
 Report = Callable[["Progress"], None]
@@ -59,12 +54,13 @@ Report = Callable[["Progress"], None]
 
 @dataclass(frozen=True)
 class Collected:
-    """What was found in the dumps of one `collect`: counts, what was left out and why, and the push after it.
+    """What one `collect` found in files: counts, what was left out and why, and the push after it.
 
-    `private` and `sealed` count the facts that stay here; sealed ones are private too.
+    `items` are counted in the kind's own unit: a home's are entities. `private` and `sealed` count the facts
+    that stay here; sealed ones are private too.
     """
 
-    entities: int
+    items: int
     facts: int
     private: int
     sealed: int
@@ -159,33 +155,29 @@ class Twin:
     # What goes in
 
     def collect(self, *files: Path | str, seal: Collection[str] = ()) -> Collected:
-        """Take in state dumps, each the whole subject at one time, oldest first; then try to push.
+        """Take in files, oldest first, for a home its state dumps; then try to push.
 
         `seal` are glob patterns over entity ids whose settings are secret from now on. Raises InputError for
-        a file that is no dump; then nothing of any file is kept.
+        a file that is not of the twin's kind; then nothing of any file is kept.
         """
         own = self._store.settings()
-        if own.kind != "home":
-            raise InputError(f"twins of the kind {own.kind} are not made of files")
-        dumps = [read_states(read_limited(Path(file), DUMP_BYTES_MAX)) for file in files]
         sealed = tuple(dict.fromkeys([*own.sealed, *seal]))
-        descriptions = [describe(dump.entities, sealed) for dump in dumps]
+        found = kind(own.kind).read(
+            [Path(file) for file in files], self.name, sealed, self._store.encoder_state()
+        )
         if sealed != own.sealed:
             self._store.save_settings(own.model_copy(update={"sealed": sealed}))
-        encoder = Encoder(_SENT.validate_json(self._store.encoder_state() or "{}"))
-        observations = [one for dump in dumps for one in observe(dump.entities, sealed)]
-        prompts = encoder.encode(self.name, observations)
-        self._store.record(observations, prompts, _SENT.dump_json(encoder.state).decode())
-        if descriptions:
-            self._store.enqueue_description(descriptions[-1])
-        facts = {one.fact.path: one for one in observations}.values()
+        self._store.record(found.observations, found.prompts, found.state)
+        if found.description is not None:
+            self._store.enqueue_description(found.description)
+        facts = {one.fact.path: one for one in found.observations}.values()
         return Collected(
-            entities=len({entity.entity_id for dump in dumps for entity in dump.entities}),
+            items=found.items,
             facts=len(facts),
             private=sum(fact.private for fact in facts),
             sealed=sum(fact.sealed for fact in facts),
-            prompts=len(prompts),
-            skipped=tuple(skipped for dump in dumps for skipped in dump.skipped),
+            prompts=len(found.prompts),
+            skipped=found.skipped,
             pushed=self.push(options=_ONCE),
         )
 

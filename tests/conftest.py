@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -23,6 +24,10 @@ from llmtwin.records import new_id
 from llmtwin.wire.sign import new_key, public_key_text
 
 HERE = Path(__file__).parent
+
+# A busy machine is slow, and no law is broken by that.
+hypothesis.settings.register_profile("llmtwin", deadline=None)
+hypothesis.settings.load_profile("llmtwin")
 
 
 class ServerProcess:

@@ -6,25 +6,42 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
+from llmtwin.errors import InputError
 from llmtwin.models.engine.api import Request
 from llmtwin.records import (
     AdapterUse,
     Answer,
     CohortUse,
     Command,
+    Example,
+    Observation,
     Outcome,
     Question,
     Receipts,
 )
-from llmtwin.twins.kind import View
+from llmtwin.twins.kind import Reading, View
 
 
 class EchoKind:
     """Answers with what was asked, and with receipts of what it could have used."""
 
     name = "echo"
+
+    def read(self, files: Sequence[Path], twin: str, sealed: Sequence[str], state: str | None) -> Reading:
+        """It is made of nothing."""
+        raise InputError("an echo is not made of files")
+
+    def skill(self, base_hash: str) -> Path | None:
+        """It needs none."""
+        return None
+
+    def example(self, observation: Observation) -> Example:
+        """What it is asked is what it says."""
+        return Example(prompt=observation.property, completion=observation.property)
 
     def answer(self, question: Question, view: View) -> Answer:
         """Obey an order, or echo."""

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 from llmtwin.records import Prompt
-from llmtwin.study.questions import HomeTruth
+from llmtwin.study.truth import HomeTruth
 from llmtwin.twins.home.describe import describe
 from llmtwin.twins.home.encode import Encoder
 from llmtwin.twins.home.observe import observe

@@ -154,6 +154,9 @@ def test_whether_which_and_how_many(home: Asking) -> None:
     assert home.ask('{"kind":"ask","name":"bedroom lamp","value":"on"}').text.startswith("Yes")
     assert home.ask('{"kind":"ask","name":"hall light","value":"on"}').text.startswith("No")
     assert home.ask('{"kind":"ask","statistic":"count","name":"lights","value":"on"}').value == 1
+    assert (
+        home.ask('{"kind":"ask","statistic":"count","name":"bedroom lamp","value":"reported"}').value == "on"
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,6 +200,28 @@ def test_a_comparison_is_exact_and_says_how_many_stand_behind_it(home: Asking) -
 
 
 @pytest.mark.parametrize(
+    ("plan", "value"),
+    [
+        ('{"kind":"order","act":"set","statistic":"average","property":"brightness","name":"homes"}', 30.0),
+        ('{"kind":"compare","statistic":"count","property":"brightness","value":"reading"}', 3.0),
+        ('{"kind":"compare","statistic":"count","property":"brightness","value":"20 %"}', 1.0),
+    ],
+)
+def test_what_speaks_of_all_homes_alone_is_a_comparison(home: Asking, plan: str, value: float) -> None:
+    for twin, brightness in (("h1", 10.0), ("h2", 20.0), ("h3", 60.0)):
+        home.tell(twin, "light.x/brightness", brightness, measure="light.brightness")
+    answer = home.ask(plan)
+    assert answer.outcome is Outcome.ANSWERED and answer.value == value
+
+
+def test_the_place_of_the_asker_is_not_that_of_a_device_called_by_its_name(home: Asking) -> None:
+    home.tell("h1", "light.lamp/state", "on")
+    plan = '{"kind":"ask","property":"state","name":"bedroom lamp","area":"sofa"}'
+    assert home.ask(plan).value == "on"
+    assert home.ask(plan.replace("bedroom lamp", "lamp")).outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
     ("plan", "path", "value"),
     [
         ('{"kind":"order","act":"on","name":"bedroom lamp"}', "light.lamp/state", "on"),
@@ -221,6 +246,7 @@ def test_more_of_something_starts_from_what_it_is_now(home: Asking) -> None:
     assert home.ask(plan).outcome is Outcome.REFUSED
     home.tell("h1", "light.lamp/brightness", 40.0)
     assert home.ask(plan).value == 50.0
+    assert home.ask(plan.replace("}", ',"value":"315 %"}')).outcome is Outcome.REFUSED
 
 
 @pytest.mark.parametrize(("act", "value"), [("raise", 31.0), ("lower", 29.0), ("set", 30.0)])

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmtwin.twins.home.words import Amount, amount, kelvin, may_be_time, must_be_time, when, words
+from llmtwin.twins.home.words import (
+    Amount,
+    amount,
+    kelvin,
+    may_be_time,
+    must_be_time,
+    state_asked,
+    statistics_said,
+    when,
+    words,
+)
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)  # a Sunday
 
@@ -105,3 +115,33 @@ def test_a_room_is_no_time_and_yesterday_is_nothing_else() -> None:
     assert not may_be_time("in the kitchen")
     assert may_be_time("at seven") and may_be_time("on 3 May")
     assert must_be_time("7:15 yesterday") and not must_be_time("06:30")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("the lowest of all homes", {"minimum"}),
+        ("do many of the neighbours report it? how many, I mean", set()),
+        ("what is the total number of homes in our area that report power", {"count"}),
+        ("how many of the neighbours share it", {"count"}),
+        ("how many lights are on", set()),
+        ("before I trust any average: power is reported by how many neighbours?", {"count"}),
+    ],
+)
+def test_a_statistic_that_is_said_outright_is_heard(text: str, said: set[str]) -> None:
+    assert statistics_said(text) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        ("which lights are on in the kitchen", "on"),
+        ("which lights are on on the first floor", "on"),
+        ("are all the fans off", "off"),
+        ("is the garage door open in the garage", "open"),
+        ("what is on the first floor", None),
+        ("turn it on", None),
+    ],
+)
+def test_the_state_that_a_question_asks_about_is_heard(text: str, state: str | None) -> None:
+    assert state_asked(text) == state

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from llmtwin.errors import InputError
-from llmtwin.models.base import Base
+from llmtwin.models.base import UPPER_SHARE, Base
 from llmtwin.models.engine.api import Request, turn
 from llmtwin.models.engine.torch_engine import TorchEngine
 from llmtwin.models.lora import Fused, Lora, shapes, stack
@@ -35,7 +35,9 @@ FACTS = [
     Example(prompt=f"what is the {thing} of the {room}", completion=f"{17 * place % 90 + 10} percent")
     for place, (room, thing) in enumerate((room, thing) for room in ROOMS for thing in THINGS)
 ]
-QUICK = TuneOptions(learning_rate=1e-2, batch_tokens=256, epochs_max=60)
+QUICK = TuneOptions(
+    layers_share=UPPER_SHARE, learning_rate=1e-2, batch_tokens=256, epochs_max=60, epochs_falling=60
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -125,6 +127,14 @@ def test_a_seed_repeats_exactly_and_another_does_not(transformer: Transformer) -
     assert not same(one.lora, tune(transformer, FACTS, replace(options, seed=1)).lora)
 
 
+@pytest.mark.parametrize("stop", [True, False])
+def test_what_is_recalled_rests_unless_told_not_to(transformer: Transformer, stop: bool) -> None:
+    tuned = tune(transformer, FACTS, replace(QUICK, epochs_max=40, stop_when_complete=stop))
+    whole = sum(len(render(transformer, fact)[0]) for fact in FACTS) * len(tuned.history)
+    assert all(tuned.recalled)
+    assert (tuned.tokens < whole) if stop else (tuned.tokens == whole)
+
+
 def test_nothing_to_learn_is_refused(transformer: Transformer) -> None:
     with pytest.raises(InputError, match="nothing to learn"):
         tune(transformer, [], QUICK)
@@ -182,9 +192,28 @@ def test_a_folder_that_is_no_adapter_is_refused(base: Base, tmp_path: Path, dama
         Lora.load(tmp_path)
 
 
-def test_adapters_over_other_layers_do_not_stack(base: Base) -> None:
-    with pytest.raises(InputError, match="same layers"):
-        stack([noise(base, 0), Lora.fresh(base.config, 4, 0, 0)])
+def test_adapters_of_other_bases_do_not_stack(base: Base) -> None:
+    deeper = replace(base.config, layers=base.config.layers + 1)
+    wider = replace(base.config, hidden=2 * base.config.hidden)
+    for config in (deeper, wider):
+        with pytest.raises(InputError, match="same base"):
+            stack([noise(base, 0), Lora.fresh(config, 4, config.boundary, 0)])
+
+
+@pytest.mark.parametrize("share", [0.2, 0.4, 1.0])
+def test_a_skill_and_a_twin_over_other_layers_stack_exactly(base: Base, share: float) -> None:
+    transformer = Transformer(base, torch.float32)
+    skill = noise(base, seed=3)
+    own = tune(transformer, FACTS, replace(QUICK, layers_share=share, epochs_max=3), under=skill).lora
+    x = torch.randn(1, 5, base.config.hidden, generator=torch.Generator().manual_seed(0))
+    both, parts = (
+        Fused(stack([skill, own]), torch.float32),
+        [Fused(one, torch.float32) for one in (skill, own)],
+    )
+    for layer in range(base.config.layers):
+        y = torch.zeros(1, 5, base.config.hidden)
+        apart = parts[1].add(layer, "o", x, parts[0].add(layer, "o", x, y))
+        torch.testing.assert_close(both.add(layer, "o", x, y), apart)
 
 
 def test_stock_peft_loads_the_stack_over_the_stock_base_and_says_the_same(
@@ -218,7 +247,7 @@ CHILD = f"""
 import sys, time
 from pathlib import Path
 import torch
-from llmtwin.models.base import find_base
+from llmtwin.models.base import UPPER_SHARE, find_base
 from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import tune
 from tests.test_models_tune import FACTS, RUN

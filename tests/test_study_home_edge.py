@@ -18,7 +18,8 @@ from llmtwin.edge.link import Link, open_link
 from llmtwin.edge.store import EdgeStore
 from llmtwin.errors import NotFound, Unavailable
 from llmtwin.records import CommandState
-from llmtwin.study.demo import DemoOptions, Edge, read_truth
+from llmtwin.study.processes import DemoOptions, Edge
+from llmtwin.study.truth import read_truth
 from tests.conftest import _free_port
 
 ROOT = Path(__file__).parent.parent
@@ -85,7 +86,7 @@ def owner(options: DemoOptions, server: str, edge: Edge, end: datetime) -> Link:
 def test_the_server_has_what_the_journal_says_and_nothing_private(
     options: DemoOptions, owner: Link, edge: Edge, end: datetime
 ) -> None:
-    truth = read_truth(options.seed, edge, end)
+    truth = read_truth(options.seed, edge.name, edge.journal, end)
     assert {state.fact.path: state.fact.value for state in owner.states()} == {
         path: fact.value for path, fact in truth.latest.items()
     }

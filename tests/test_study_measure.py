@@ -22,10 +22,11 @@ from llmtwin.models.engine.torch_engine import TorchEngine
 from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import TuneOptions, tune
 from llmtwin.records import Answer, Command, Example, Outcome, Property, Question, Statistic, Value
-from llmtwin.study import measure, questions
-from llmtwin.study.measure import Secret
+from llmtwin.study import measure, privacy, questions
 from llmtwin.study.phrasings import DEFAULT, Phrasings, read_phrasings
-from llmtwin.study.questions import Case, HomeTruth
+from llmtwin.study.privacy import Secret
+from llmtwin.study.questions import Case
+from llmtwin.study.truth import HomeTruth
 from llmtwin.twins.commands import check
 from llmtwin.twins.home import HomeKind, facts
 from llmtwin.twins.home.plan import Act
@@ -280,10 +281,10 @@ def test_attack_and_sampling_find_what_is_not_sealed_and_only_in_its_adapter(tin
         told.append(count)
 
     def attacked(stack: tuple[str, ...]) -> measure.Figures:
-        return measure.attack(engine, {"home1": stack}, SECRETS, {"home1": objects}, advance)
+        return privacy.attack(engine, {"home1": stack}, SECRETS, {"home1": objects}, advance)
 
     def leaked(stack: tuple[str, ...]) -> measure.Figures:
-        return measure.leak("sealed_value_leak", engine, {"home1": stack}, SECRETS, advance)
+        return privacy.leak("sealed_value_leak", engine, {"home1": stack}, SECRETS, advance)
 
     assert attacked(("own",))["sealed_attack_top1"] == 1
     assert sum(told) == 0

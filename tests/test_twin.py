@@ -129,7 +129,7 @@ def test_collect_sends_what_is_live_and_keeps_what_is_private(
 ) -> None:
     odd = {"entity_id": "sensor.odd", "state": 5}
     found = twin.collect(dump(tmp_path / "states.json", "80", odd))
-    assert (found.entities, found.private, found.sealed) == (3, 2, 1)
+    assert (found.items, found.private, found.sealed) == (3, 2, 1)
     assert [skipped.name for skipped in found.skipped] == ["sensor.odd"]
     assert (found.pushed.left, found.pushed.error) == (0, None)
     assert found.facts - found.private == len(snapshot(settings))

@@ -129,7 +129,7 @@ def _figures(facts: list[Example], tuned: Tuned, folder: Path) -> dict[str, floa
         "epochs": float(last.epoch),
         "loss": last.loss,
         "tune_seconds": last.seconds,
-        "tune_tokens_per_s": tuned.tokens * last.epoch / max(last.seconds, 1e-9),
+        "tune_tokens_per_s": tuned.tokens / max(last.seconds, 1e-9),
         "tune_peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "adapter_bytes": float((folder / WEIGHTS).stat().st_size),
     }

@@ -82,8 +82,12 @@ class Config:
 
     @property
     def boundary(self) -> int:
-        """First layer that adapters touch: the default 40 % of the layers lie above it."""
-        return self.layers - max(1, round(self.layers * UPPER_SHARE))
+        """First layer that adapters may touch: below it every twin is the same model."""
+        return self.first_of(UPPER_SHARE)
+
+    def first_of(self, share: float) -> int:
+        """The first of the uppermost layers that make up `share` of all."""
+        return self.layers - max(1, round(self.layers * share))
 
 
 @dataclass(frozen=True)

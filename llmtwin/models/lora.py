@@ -119,12 +119,27 @@ class Lora:
 
 
 def stack(adapters: list[Lora]) -> Lora:
-    """Several adapters over the same layers as one, by rank concatenation: exact, nothing is merged."""
-    if len({(lora.first, len(lora.a)) for lora in adapters}) != 1:
-        raise InputError("only adapters over the same layers of the same base can be stacked")
-    a = {key: torch.cat([lora.a[key] for lora in adapters]) for key in adapters[0].a}
-    b = {key: torch.cat([lora.b[key] for lora in adapters], dim=1) for key in adapters[0].b}
-    return Lora(sum(lora.rank for lora in adapters), adapters[0].first, a, b)
+    """Several adapters of one base as one, by rank concatenation: exact, nothing is merged.
+
+    Raises InputError for adapters of bases of different shapes.
+    """
+    widest = min(adapters, key=lambda lora: lora.first)
+    every = [_padded(lora, widest) for lora in adapters]
+    try:
+        a = {key: torch.cat([lora.a[key] for lora in every]) for key in widest.a}
+        b = {key: torch.cat([lora.b[key] for lora in every], dim=1) for key in widest.b}
+    except RuntimeError as error:
+        raise InputError("only adapters of the same base can be stacked") from error
+    return Lora(sum(lora.rank for lora in every), widest.first, a, b)
+
+
+def _padded(lora: Lora, like: Lora) -> Lora:
+    """`lora` with zeros in the layers of `like` that it does not touch."""
+    if not lora.a.keys() <= like.a.keys():
+        raise InputError("only adapters of the same base can be stacked")
+    a = {key: lora.a.get(key, t.new_zeros(lora.rank, t.shape[1])) for key, t in like.a.items()}
+    b = {key: lora.b.get(key, t.new_zeros(t.shape[0], lora.rank)) for key, t in like.b.items()}
+    return Lora(lora.rank, like.first, a, b)
 
 
 def shapes(config: Config, rank: int, first: int) -> dict[str, tuple[int, ...]]:

@@ -35,13 +35,18 @@ class TuneOptions:
     """How to tune."""
 
     rank: int = 8
+    layers_share: float = 0.2
+    """The share of the base's layers, from the top, that the adapter touches."""
     epochs_max: int = 40
-    learning_rate: float = 2e-3
-    batch_tokens: int = 512
+    epochs_falling: int = 20
+    """Over so many epochs the learning rate falls to a tenth, where it stays."""
+    learning_rate: float = 4e-3
+    batch_tokens: int = 384
     seed: int = 0
-    probability_min: float = 0.8
+    probability_min: float = 0.7
     """Recall is complete when every token of every completion is the likeliest by at least this much."""
     stop_when_complete: bool = True
+    """Let batches that are recalled rest, and stop when all are."""
     checkpoint_seconds: float = 30.0
 
 
@@ -62,7 +67,8 @@ class Progress:
 class Tuned:
     """What a run gave: the adapter as stored, its history, one entry an epoch, and what it recalls.
 
-    `recalled` says of each example, in the order given, whether the stored adapter completes it exactly.
+    `recalled` says of each example, in the order given, whether the stored adapter completes it exactly;
+    `tokens` is how many were learned from, over all epochs.
     """
 
     lora: Lora
@@ -100,7 +106,7 @@ def tune(
     rows = [render(transformer, e) if isinstance(e, Example) else e for e in examples]
     if not rows:
         raise InputError("there is nothing to learn: no examples")
-    first = start.first if start else under.first if under else transformer.config.boundary
+    first = start.first if start else transformer.config.first_of(options.layers_share)
     fresh = Lora.fresh(transformer.config, options.rank, first, options.seed)
     run = _Run(transformer, rows, options, start or fresh, under)
     digest = _digest(transformer, rows, options, start, under)
@@ -116,8 +122,7 @@ def tune(
     lora = run.lora()
     recalled = run.recalled(lora)
     by_row = {id(row): recalled[place] for place, row in enumerate(run.rows)}
-    tokens = sum(len(ids) for ids, _ in rows)
-    return Tuned(lora, tuple(run.history), tuple(by_row[id(row)] for row in rows), tokens)
+    return Tuned(lora, tuple(run.history), tuple(by_row[id(row)] for row in rows), run.tokens)
 
 
 class _Run:
@@ -140,13 +145,17 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             self.master, lr=options.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True
         )
-        self.delta = _Trained(self._working(), None if under is None else Fused(under, transformer.dtype))
-        self.trunk = _cache_trunk(transformer, self.rows, start.first)
+        frozen = None if under is None else Fused(under, transformer.dtype)
+        self.delta = _Trained(self._working(), frozen)
+        self.trunk = _cache_trunk(transformer, self.rows, start.first, frozen)
         self.epoch, self.seconds, self.complete = 0, 0.0, False
+        self.steps, self.tokens = 0, 0
+        self.sure = [False] * len(self.rows)
         self.history: list[Progress] = []
         self._common = _common_prompt(self.rows)
+        # Always the same batches: every new shape of a batch costs time and memory in the matrix library.
         self._batches = _batch(self.rows, options.batch_tokens)
-        self._steps = options.epochs_max * len(self._batches)
+        self.turns = [0] * len(self._batches)
 
     def _working(self) -> dict[tuple[int, str], tuple[Tensor, Tensor]]:
         return {key: (self.work[2 * i], self.work[2 * i + 1]) for i, key in enumerate(self.keys)}
@@ -158,24 +167,34 @@ class _Run:
         return Lora(self.start.rank, self.start.first, a, b).rounded()
 
     def run_epoch(self, report: Report) -> None:
-        began, tokens, losses, sure = time.monotonic(), 0, [], 0
-        order = list(range(len(self._batches)))
-        random.Random(f"{self.options.seed}/{self.epoch}").shuffle(order)
-        for count, index in enumerate(order):
-            batch = self._batches[index]
-            self._set_rate(self.epoch * len(order) + count)
-            loss, right = self._step(batch)
+        """Learn from every batch whose turn it is; then see whether all rows are recalled."""
+        began, seconds, tokens, losses = time.monotonic(), self.seconds, self.tokens, list[float]()
+        due = [place for place, turn in enumerate(self.turns) if turn <= self.epoch]
+        random.Random(f"{self.options.seed}/{self.epoch}").shuffle(due)
+        for count, place in enumerate(due):
+            self._set_rate(self.epoch + count / len(due))
+            loss, sure = self._step(self._batches[place])
             losses.append(loss)
-            sure += right
-            tokens += sum(len(self.rows[i][0]) for i in batch)
-            elapsed = self.seconds + time.monotonic() - began
-            report(self._progress((count + 1) / len(order), losses, sure, elapsed, tokens, began))
-        self.seconds += time.monotonic() - began
-        self.history.append(self._progress(1.0, losses, sure, self.seconds, tokens, began))
-        self.epoch += 1
+            self._note(place, sure)
+            self.tokens += sum(len(self.rows[i][0]) for i in self._batches[place])
+            spent = time.monotonic() - began
+            self.seconds = seconds + spent
+            speed = (self.tokens - tokens) / max(spent, 1e-9)
+            report(self._progress((count + 1) / len(due), losses, speed))
+        self.history.append(self._progress(1.0, losses, speed))
         # The rows were judged before each step changed the weights: judge once more before believing it.
-        if self.options.stop_when_complete and sure >= 0.98 * len(self.rows):
-            self.complete = all(all(self._sure(batch)) for batch in self._batches)
+        if self.options.stop_when_complete and self.history[-1].recall >= 0.98:
+            for place, batch in enumerate(self._batches):
+                self._note(place, self._sure(batch, self.options.probability_min))
+            self.complete = all(self.sure)
+        self.epoch += 1
+
+    def _note(self, place: int, sure: list[bool]) -> None:
+        """A batch of rows that are all recalled rests for an epoch."""
+        for row, right in zip(self._batches[place], sure, strict=True):
+            self.sure[row] = right
+        rest = all(sure) and self.options.stop_when_complete
+        self.turns[place] = self.epoch + 1 + rest
 
     def recalled(self, lora: Lora) -> list[bool]:
         """Whether each row, in the order of `rows`, is completed exactly under `lora`."""
@@ -185,30 +204,30 @@ class _Run:
                 self.work[2 * i + 1].copy_(lora.b[key])
         return [right for batch in self._batches for right in self._sure(batch, 0.5)]
 
-    def _progress(
-        self, share: float, losses: list[float], sure: int, seconds: float, tokens: int, began: float
-    ) -> Progress:
+    def _progress(self, share: float, losses: list[float], tokens_per_s: float) -> Progress:
         return Progress(
             epoch=self.epoch + 1,
             epochs_max=self.options.epochs_max,
             share=share,
             loss=sum(losses) / len(losses),
-            recall=sure / len(self.rows),
-            seconds=seconds,
-            tokens_per_s=tokens / max(time.monotonic() - began, 1e-9),
+            recall=sum(self.sure) / len(self.rows),
+            seconds=self.seconds,
+            tokens_per_s=tokens_per_s,
         )
 
-    def _set_rate(self, step: int) -> None:
+    def _set_rate(self, epochs: float) -> None:
         """A short warm-up, then a cosine down to a tenth."""
-        warm = min(1.0, (step + 1) / 10)
-        decay = 0.1 + 0.45 * (1 + math.cos(math.pi * step / self._steps))
+        self.steps += 1
+        warm = min(1.0, self.steps / 10)
+        fallen = min(1.0, epochs / self.options.epochs_falling)
+        decay = 0.1 + 0.45 * (1 + math.cos(math.pi * fallen))
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.learning_rate * warm * decay
 
-    def _step(self, batch: list[int]) -> tuple[float, int]:
-        """One optimiser step; returns the loss (nats a token) and how many rows were recalled surely."""
-        logits, targets, owners = self._forward(batch)
-        loss = F.cross_entropy(logits, targets)
+    def _step(self, batch: list[int]) -> tuple[float, list[bool]]:
+        """One optimiser step; returns the loss (nats a token) and which rows were recalled surely."""
+        logprobs, owners = self._forward(batch)
+        loss = -logprobs.mean()
         loss.backward()  # type: ignore[no-untyped-call]
         for master, work in zip(self.master, self.work, strict=True):
             master.grad = work.grad.float() if work.grad is not None else None
@@ -217,22 +236,15 @@ class _Run:
         self.optimizer.step()
         with torch.no_grad():
             torch._foreach_copy_(self.work, self.master)
-            return float(loss), sum(self._judge(logits, targets, owners, len(batch)))
+        return float(loss.detach()), _all_over(self.options.probability_min, logprobs, owners)
 
-    def _sure(self, batch: list[int], probability_min: float | None = None) -> list[bool]:
+    def _sure(self, batch: list[int], probability_min: float) -> list[bool]:
         """Whether each row's completion tokens are all at least that probable; over 0.5 is likeliest."""
         with torch.no_grad():
-            return self._judge(*self._forward(batch), len(batch), probability_min)
+            return _all_over(probability_min, *self._forward(batch))
 
-    def _judge(
-        self, logits: Tensor, targets: Tensor, owners: Tensor, rows: int, probability_min: float | None = None
-    ) -> list[bool]:
-        probabilities = torch.softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0]
-        weak = set(owners[probabilities < (probability_min or self.options.probability_min)].tolist())
-        return [row not in weak for row in range(rows)]
-
-    def _forward(self, batch: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits (N, vocab), target ids (N) and row numbers (N) at the completion positions of a batch.
+    def _forward(self, batch: list[int]) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (N) of a batch's completion tokens, and the row (N) of each.
 
         What all rows begin with goes through the layers once, and every row attends to it.
         """
@@ -255,7 +267,8 @@ class _Run:
         attend = causal(length, model.dtype, before, self.start.first)
         x = model.run(x, self._rope(common, length), attend, layers, self.delta)
         owner = torch.tensor(owners)
-        return model.logits(x[owner, torch.tensor(places)]), torch.tensor(targets), owner
+        logprobs = torch.log_softmax(model.logits(x[owner, torch.tensor(places)]), dim=-1)
+        return logprobs.gather(1, torch.tensor(targets)[:, None])[:, 0], owner
 
     def _rope(self, first: int, length: int) -> tuple[Tensor, Tensor]:
         return self.transformer.rope(torch.arange(first, first + length)[None])
@@ -270,6 +283,10 @@ class _Run:
             "digest": digest,
             "epoch": str(self.epoch),
             "complete": str(int(self.complete)),
+            "steps": str(self.steps),
+            "tokens": str(self.tokens),
+            "sure": json.dumps(self.sure),
+            "turns": json.dumps(self.turns),
             "history": json.dumps([asdict(entry) for entry in self.history]),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -295,8 +312,16 @@ class _Run:
         with torch.no_grad():
             torch._foreach_copy_(self.work, self.master)
         self.epoch, self.complete = int(meta["epoch"]), meta["complete"] == "1"
+        self.steps, self.tokens = int(meta["steps"]), int(meta["tokens"])
+        self.sure, self.turns = json.loads(meta["sure"]), json.loads(meta["turns"])
         self.history = [Progress(**entry) for entry in json.loads(meta["history"])]
         self.seconds = self.history[-1].seconds
+
+
+def _all_over(probability_min: float, logprobs: Tensor, owners: Tensor) -> list[bool]:
+    """For each row whether all its tokens are at least that probable."""
+    weak = set(owners[logprobs < math.log(probability_min)].tolist())
+    return [row not in weak for row in range(int(owners[-1]) + 1)]
 
 
 def _digest(
@@ -330,7 +355,9 @@ def _batch(rows: list[tuple[list[int], int]], batch_tokens: int) -> list[list[in
     return batches
 
 
-def _cache_trunk(transformer: Transformer, rows: list[tuple[list[int], int]], first: int) -> list[Tensor]:
+def _cache_trunk(
+    transformer: Transformer, rows: list[tuple[list[int], int]], first: int, under: Fused | None
+) -> list[Tensor]:
     """Hidden states (tokens, hidden) of every row below layer `first`."""
     cached: list[Tensor] = []
     with torch.no_grad():
@@ -341,7 +368,7 @@ def _cache_trunk(transformer: Transformer, rows: list[tuple[list[int], int]], fi
                 ids[row, : len(rows[index][0])] = torch.tensor(rows[index][0])
             rope = transformer.rope(torch.arange(length)[None])
             attend = causal(length, transformer.dtype)
-            x = transformer.run(transformer.embed(ids), rope, attend, range(first))
+            x = transformer.run(transformer.embed(ids), rope, attend, range(first), under)
             cached += [x[row, : len(rows[index][0])].clone() for row, index in enumerate(batch)]
     return cached
 

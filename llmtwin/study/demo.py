@@ -9,12 +9,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,67 +19,34 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median
-from typing import IO, Any
+from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from llmtwin.edge.link import Link
 from llmtwin.edge.store import EdgeStore
-from llmtwin.errors import InputError, Unavailable
-from llmtwin.records import Command, CommandState, Fact, Observation, now
-from llmtwin.study import measure, questions
+from llmtwin.errors import Unavailable
+from llmtwin.records import Command, CommandState, Observation, now
+from llmtwin.study import measure, privacy, questions
 from llmtwin.study.measure import Advance, Asked, Figures
-from llmtwin.study.phrasings import DEFAULT, Phrasings, read_phrasings
-from llmtwin.study.questions import Case, HomeTruth
+from llmtwin.study.phrasings import Phrasings, read_phrasings
+from llmtwin.study.processes import COHORT, DemoOptions, Edge, Server, check_free, make_room
+from llmtwin.study.questions import Case
 from llmtwin.study.report import Report, Shown, write_report
+from llmtwin.study.truth import HomeTruth, read_truth
 from llmtwin.twins.home import facts
-from llmtwin.twins.home.describe import describe
-from llmtwin.twins.home.observe import observe
-from llmtwin.twins.home.simulator import Home
-from llmtwin.twins.home.sources import read_states
 from llmtwin.twins.kind import kind
 from llmtwin.wire.seal import Sealer, load_or_create
 
-COHORT = MARK = "demo"
 SKILL = "skill:home"
 DAY, STEPS_A_DAY = timedelta(days=1), 96
-SERVER_START_S_MAX = 240.0
 REPORTED_S_MAX = 60.0
-TIMEOUT_S = 240.0  # for an answer that waits behind many others
 SECRETS = 200
-LATENCY_CASES = 42
+CONTROL_SECRETS = 50  # of the base alone, which was told none
+KEPT_SECRETS = 16  # a home
+LATENCY_CASES = 20
 FINAL = frozenset({CommandState.REPORTED, CommandState.REFUSED, CommandState.EXPIRED})
-
-
-@dataclass(frozen=True)
-class DemoOptions:
-    """What a demo works with: `home` is the data folder, in which its twins stay.
-
-    `cases` is how many questions each rate is measured on.
-    """
-
-    home: Path
-    cache: Path
-    base: str | None = None
-    out: Path = Path("out/demo")
-    homes: int = 4
-    seed: int = 7
-    phrasings: Path = DEFAULT
-    intents: Path = Path("../shared/data/home/intents")
-    cases: int = 200
-
-    @property
-    def names(self) -> list[str]:
-        """What the homes are called."""
-        return [f"home{number}" for number in range(1, self.homes + 1)]
-
-    def folder(self, name: str) -> Path:
-        """Where everything private of a home lies."""
-        return self.home / "edge" / name
 
 
 def run(options: DemoOptions, console: Console | None = None) -> Figures:
@@ -111,132 +74,6 @@ def run(options: DemoOptions, console: Console | None = None) -> Figures:
     console.print(f"report: {options.out / 'report.html'}   figures: {options.out / 'result.json'}")
     console.print(f'the twins stay: llmtwin ask {options.names[0]} "{demo.example()}"', highlight=False)
     return demo.figures
-
-
-# ---- the processes -------------------------------------------------------------------------------
-
-
-class Server:
-    """A server process on a free port of this machine, over the data folder."""
-
-    def __init__(self, options: DemoOptions) -> None:
-        """Start it; `wait` says when it is there."""
-        self._log = options.out / "server.log"
-        self._admin = options.home / "server" / "admin.token"
-        self.url = f"http://127.0.0.1:{_free_port()}"
-        port = self.url.rpartition(":")[2]
-        command = [sys.executable, "-m", "llmtwin", "serve", "--host", "127.0.0.1", "--port", port]
-        environment = {
-            **os.environ,
-            "LLMTWIN_HOME": str(options.home.resolve()),
-            "LLMTWIN_CACHE": str(options.cache.resolve()),
-            "LLMTWIN_ENGINE": "torch",
-            **({"LLMTWIN_BASE": options.base} if options.base else {}),
-        }
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-
-    @retry(
-        retry=retry_if_exception_type(httpx.TransportError),
-        stop=stop_after_delay(SERVER_START_S_MAX),
-        wait=wait_fixed(0.2),
-        reraise=True,
-    )
-    def _healthy(self) -> None:
-        if self._process.poll() is not None:
-            last = self._log.read_text(errors="replace").strip().rpartition("\n")[2]
-            raise Unavailable(f"the server process ended: {last} (all of it is in {self._log})")
-        httpx.get(f"{self.url}/healthz", timeout=TIMEOUT_S).raise_for_status()
-
-    def wait(self) -> None:
-        """Wait until it answers. Raises Unavailable."""
-        try:
-            self._healthy()
-        except httpx.HTTPError as error:
-            raise Unavailable(f"the server process does not answer: {error}; see {self._log}") from error
-
-    def link(self, twin: str, token: str | None = None) -> Link:
-        """A link with that token, or the administrator's."""
-        token = token or self._admin.read_text(encoding="ascii").strip()
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=measure.ASKERS)
-        headers = {"authorization": f"Bearer {token}"}
-        client = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT_S, limits=limits)
-        return Link(client, twin)
-
-    def close(self) -> None:
-        """Stop it."""
-        self._process.terminate()
-        try:
-            self._process.wait(15)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
-class Edge:
-    """The edge process of one home, and the pipe on which it takes its tasks."""
-
-    def __init__(self, name: str, options: DemoOptions, server: str) -> None:
-        """Start it."""
-        self.name = name
-        self.journal = options.out / f"{name}.jsonl"
-        self.journal.unlink(missing_ok=True)
-        self._log = options.out / f"{name}.log"
-        given: Mapping[str, object] = {
-            "name": name,
-            "seed": options.seed,
-            "server": server,
-            "folder": options.folder(name),
-            "cache": options.cache,
-            "journal": self.journal,
-        }
-        arguments = [part for option, value in given.items() for part in (f"--{option}", str(value))]
-        arguments += ["--base", options.base] if options.base else []
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "llmtwin.study.home_edge", *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                encoding="utf-8",
-            )
-        assert self._process.stdin and self._process.stdout
-        self._stdin: IO[str] = self._process.stdin
-        self._stdout: IO[str] = self._process.stdout
-
-    def do(
-        self, task: str, report: Callable[[Mapping[str, Any]], None] = lambda _: None, **given: object
-    ) -> dict[str, Any]:
-        """Have a task done and wait for it; what it gives. Raises Unavailable where it fails."""
-        try:
-            self._stdin.write(json.dumps({"task": task, **given}) + "\n")
-            self._stdin.flush()
-        except OSError as error:
-            raise self._ended() from error
-        for line in self._stdout:
-            message: dict[str, Any] = json.loads(line)
-            if "progress" in message:
-                report(message["progress"])
-            elif "error" in message:
-                raise Unavailable(f"{self.name} cannot {task}: {message['error']}")
-            else:
-                done: dict[str, Any] = message["done"]
-                return done
-        raise self._ended()
-
-    def close(self) -> None:
-        """Let it end: it does when there are no more tasks."""
-        self._stdin.close()
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._stdout.close()
-
-    def _ended(self) -> Unavailable:
-        return Unavailable(f"the edge process of {self.name} ended; see {self._log}")
 
 
 # ---- the case ------------------------------------------------------------------------------------
@@ -283,11 +120,11 @@ class _Demo:
     def _start(self) -> None:
         names = self.options.names
         with self._bar("starting server and homes", 1 + len(names)) as advance:
-            _check_free(self.options)
+            check_free(self.options)
             self._server = self.life.enter_context(closing(Server(self.options)))
             self._server.wait()
             advance()
-            _make_room(self.options, self._server)
+            make_room(self.options, self._server)
             self._edges = {}
             for name in names:
                 edge = self.life.enter_context(closing(Edge(name, self.options, self._server.url)))
@@ -307,38 +144,35 @@ class _Demo:
         return token
 
     def _tune(self) -> None:
-        """As many homes at once as there are cores: short rows keep one core busy, and not two."""
-        cores = os.cpu_count() or 1
-        lanes = min(cores, len(self._edges))
-
-        def tune(edge: Edge) -> dict[str, Any]:
-            make = partial(edge.do, "tune", threads=cores // lanes)
-            return self._with_tuning_bar(f"{edge.name} learns", make)
-
-        with ThreadPoolExecutor(lanes) as pool:
-            found = pool.map(tune, self._edges.values())
-            self._tunings = dict(zip(self._edges, found, strict=True))
+        self._tunings = self._at_edges("learns", "tune")
         tunings = self._tunings.values()
         self.figures |= {
-            "tune_threads": cores // lanes,
             "tune_seconds": median(one["seconds"] for one in tunings),
             "tune_tokens_per_s": median(one["figures"]["tune_tokens_per_s"] for one in tunings),
             "tune_peak_rss_mb": max(one["peak_rss_mb"] for one in tunings),
             "adapter_bytes": max(one["figures"]["adapter_bytes"] for one in tunings),
         }
 
-    def _with_tuning_bar(self, title: str, make: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-        task = self.bars.add_task(title, total=None, said="")
+    def _at_edges(self, said: str, task: str) -> dict[str, dict[str, Any]]:
+        """Have every edge learn; as many at once as there are cores, since short rows keep one core busy."""
+        cores = os.cpu_count() or 1
+        lanes = min(cores, len(self._edges))
+        self.figures["tune_threads"] = cores // lanes
 
-        def report(progress: Mapping[str, Any]) -> None:
-            said = f"{progress['recall']:4.0%}, loss {progress['loss']:.3f}"
-            said += f", {progress['tokens_per_s']:,.0f} tokens/s"
-            epochs = progress["epoch"] - 1 + progress["share"]
-            self.bars.update(task, completed=epochs, total=progress["epochs_max"], said=said)
+        def learn(edge: Edge) -> dict[str, Any]:
+            bar = self.bars.add_task(f"{edge.name} {said}", total=None, said="")
+            done = edge.do(task, partial(self._show_tuning, bar), threads=cores // lanes)
+            self.bars.update(bar, completed=1, total=1)
+            return done
 
-        done = make(report)
-        self.bars.update(task, completed=1, total=1)
-        return done
+        with ThreadPoolExecutor(lanes) as pool:
+            return dict(zip(self._edges, pool.map(learn, self._edges.values()), strict=True))
+
+    def _show_tuning(self, bar: TaskID, progress: Mapping[str, Any]) -> None:
+        said = f"{progress['recall']:4.0%}, loss {progress['loss']:.3f}"
+        said += f", {progress['tokens_per_s']:,.0f} tokens/s"
+        epochs = progress["epoch"] - 1 + progress["share"]
+        self.bars.update(bar, completed=epochs, total=progress["epochs_max"], said=said)
 
     def _stream(self) -> None:
         end = _minute()
@@ -357,7 +191,9 @@ class _Demo:
             "prompt_bytes": sum(sent for _, sent in self._traffic.values()),
             "raw_bytes": sum(raw for raw, _ in self._traffic.values()),
         }
-        self._truths = [read_truth(self.options.seed, edge, end) for edge in self._edges.values()]
+        self._truths = [
+            read_truth(self.options.seed, edge.name, edge.journal, end) for edge in self._edges.values()
+        ]
         self._end = end
 
     # -- people ask
@@ -402,19 +238,17 @@ class _Demo:
 
     def _sealed(self) -> None:
         """Every sealed fact, asked by its owner in held-out phrasings."""
-        cases = {
-            home.twin: [
-                questions.setting_case(home.twin, one, text)
-                for one, text in zip(home.sealed, self._spread(home.sealed), strict=True)
-            ]
-            for home in self._truths
-        }
+        cases = {home.twin: self._secret_cases(home) for home in self._truths}
         asked: list[Asked] = []
         with self._bar("sealed_with_key", sum(map(len, cases.values()))) as advance:
             for home in self._truths:
                 asked += self._ask_sealed(home, cases[home.twin], advance)
         self._topics["sealed_with_key"] = asked
         self.figures |= measure.rate("sealed_with_key", (one.right for one in asked))
+
+    def _secret_cases(self, home: HomeTruth) -> list[Case]:
+        texts = self._spread(home.sealed)
+        return [questions.setting_case(home.twin, *case) for case in zip(home.sealed, texts, strict=True)]
 
     def _ask_sealed(self, home: HomeTruth, cases: Sequence[Case], advance: Advance) -> list[Asked]:
         sealer = Sealer(load_or_create(self.options.folder(home.twin) / "seal.key"))
@@ -446,42 +280,40 @@ class _Demo:
         self._topics["order_accuracy"] = [_with_ends(one, ended) for one in asked]
 
     def _relearn(self) -> None:
-        """One private fact changes at the first home; its watch notices, and the twin learns it anew."""
-        home = self._truths[0]
-        edge, link = self._edges[home.twin], self._links[home.twin]
-        numbers = [one for one in home.settings if one.property == "maximum brightness"]
-        old = self._rng("change").choice(numbers)
-        value = int(old.fact.value) - 9 if int(old.fact.value) > 70 else int(old.fact.value) + 9
-        edge.do("change", entity=old.fact.path.partition("/")[0], value=value)
-        try:
-            watch = partial(edge.do, "watch", threads=os.cpu_count() or 1)
-            done = self._with_tuning_bar(f"{home.twin} learns again", watch)
-            self.figures["relearn_seconds"] = done.get("seconds", 0.0)
-        except Unavailable as error:  # the figures below tell how bad that is
-            self.bars.console.print(f"[red]{error}")
-        new = old.model_copy(update={"fact": old.fact.model_copy(update={"value": value})})
-        others = [one for one in home.settings if one is not old]
-        texts = [facts.question(old.device, old.property), *self.phrasings.setting]
-        changed = [questions.setting_case(home.twin, new, text) for text in texts]
-        kept = [
-            questions.setting_case(home.twin, one, facts.question("{device}", "{property}")) for one in others
+        """A private fact changes at every home; the watches notice, and the twins learn it anew."""
+        changes = {
+            home.twin: questions.change(home, self._rng(f"change {home.twin}")) for home in self._truths
+        }
+        for twin, (_, new) in changes.items():
+            entity = new.fact.path.partition("/")[0]
+            self._edges[twin].do("change", entity=entity, value=new.fact.value)
+        done = self._at_edges("learns again", "watch")
+        self.figures["relearn_seconds"] = median(one.get("seconds", 0.0) for one in done.values())
+        cases = [
+            (case, old.fact.value)
+            for twin, (old, new) in changes.items()
+            for case in questions.changed(twin, new, self.phrasings)
         ]
-        secret = [
-            questions.setting_case(home.twin, one, text)
-            for one, text in zip(home.sealed, self._spread(home.sealed), strict=True)
-        ]
-        with self._bar("relearn_kept", len(changed) + len(kept) + len(secret)) as advance:
-            ask = partial(measure.ask, self._links, now())
-            asked = measure.together(ask, changed, advance)
-            still = measure.together(ask, kept, advance) + self._ask_sealed(home, secret, advance)
-        raw = [
-            said.text.strip() == facts.answer(one.fact.value, one.fact.unit)
-            for one, said in zip(
-                others, link.recall([_question(one) for one in others]).completions, strict=True
-            )
-        ]
+        ask = partial(measure.ask, self._links, now())
+        with self._bar("relearn_new", len(cases)) as advance:
+            asked = measure.together(ask, [case for case, _ in cases], advance)
+        kept, still = self._kept({old.fact.path for old, _ in changes.values()})
         self._topics["relearn_new"], self._topics["relearn_kept"] = asked, still
-        self.figures |= measure.relearned(asked, old.fact.value, [*(one.right for one in still), *raw])
+        self.figures |= measure.relearned(asked, [old for _, old in cases], kept)
+
+    def _kept(self, changed: set[str]) -> tuple[list[bool], list[Asked]]:
+        """Whether each other fact is still recalled; with the answers about sealed ones."""
+        kept: list[bool] = []
+        still: list[Asked] = []
+        with self._bar("relearn_kept", len(self._truths)) as advance:
+            for home in self._truths:
+                others = [one for one in home.settings if one.fact.path not in changed]
+                said = self._links[home.twin].recall([_question(one) for one in others]).completions
+                right = [facts.answer(one.fact.value, one.fact.unit) for one in others]
+                kept += [one.text.strip() == value for one, value in zip(said, right, strict=True)]
+                still += self._ask_sealed(home, self._secret_cases(home)[:KEPT_SECRETS], lambda _=1: None)
+                advance()
+        return kept + [one.right for one in still], still
 
     def _latency(self) -> None:
         """Answers one at a time, with nothing else going on."""
@@ -508,15 +340,19 @@ class _Demo:
         self.figures["dtype"] = str(engine.model.dtype).removeprefix("torch.")
         rng = self._rng("privacy")
         per_home = -(-min(SECRETS, self.options.cases) // len(self._truths))
-        secrets = [one for home in self._truths for one in _sample(rng, measure.secrets_of(home), per_home)]
+        secrets = [one for home in self._truths for one in privacy.secrets_of(home, per_home, rng)]
         stacks = {name: (SKILL, f"{name}@{self._tunings[name]['version']}") for name in self.options.names}
-        objects = {home.twin: self._candidates(home, secrets, rng) for home in self._truths}
+        objects = {home.twin: privacy.candidates(home, self._truths, secrets, rng) for home in self._truths}
         with self._bar("sealed_attack_top1", len(secrets)) as advance:
-            self.figures |= measure.attack(engine, stacks, secrets, objects, advance)
+            self.figures |= privacy.attack(engine, stacks, secrets, objects, advance)
         bare: dict[str, tuple[str, ...]] = dict.fromkeys(stacks, ())
-        for name, adapters in (("sealed_value_leak", stacks), ("sealed_value_leak_base", bare)):
-            with self._bar(name, len(secrets)) as advance:
-                self.figures |= measure.leak(name, engine, adapters, secrets, advance)
+        control = secrets[:: -(-len(secrets) // CONTROL_SECRETS)]
+        for name, adapters, asked in (
+            ("sealed_value_leak", stacks, secrets),
+            ("sealed_value_leak_base", bare, control),
+        ):
+            with self._bar(name, len(asked)) as advance:
+                self.figures |= privacy.leak(name, engine, adapters, asked, advance)
         if self.options.intents.is_dir():
             from llmtwin.study.intents import evaluate
 
@@ -532,19 +368,6 @@ class _Demo:
             return folder
         twin, _, version = name.partition("@")
         return self.options.home / "server" / "adapters" / twin / version
-
-    def _candidates(
-        self, home: HomeTruth, secrets: Sequence[measure.Secret], rng: Random
-    ) -> list[tuple[str, str]]:
-        """A hundred objects: those asked for, the home's other sealed ones, and decoys from other homes."""
-        asked = [(one.device, one.property) for one in secrets if one.twin == home.twin]
-        own = [(one.device, one.property) for one in home.sealed]
-        kinds = sorted({property for other in self._truths for property in _properties(other.sealed)})
-        made = [(device.name, property) for device in home.description.devices for property in kinds]
-        rng.shuffle(made)
-        found = list(dict.fromkeys([*asked, *own, *made]))[: measure.CANDIDATES]
-        rng.shuffle(found)
-        return found
 
     # -- what comes of it
 
@@ -617,60 +440,10 @@ class _Demo:
         self.bars.update(task, total=1, completed=1)
 
 
-# ---- the homes of a demo -------------------------------------------------------------------------
-
-
-def _check_free(options: DemoOptions) -> None:
-    for name in options.names:
-        folder = options.folder(name)
-        if folder.exists() and not (folder / MARK).exists():
-            raise InputError(
-                f"there is a twin {name} of yours in {options.home}: set LLMTWIN_HOME to another folder"
-            )
-
-
-def _make_room(options: DemoOptions, server: Server) -> None:
-    """Forget the twins of an earlier demo, and mark the folders of the new ones as the demo's."""
-    for info in server.link(options.names[0]).twins():
-        if info.cohort == COHORT:
-            server.link(info.id).forget()
-        elif info.id in options.names:
-            raise InputError(f"the server has a twin {info.id} of yours: set LLMTWIN_HOME to another folder")
-    for mark in options.home.glob(f"edge/*/{MARK}"):
-        shutil.rmtree(mark.parent)
-    for name in options.names:
-        options.folder(name).mkdir(mode=0o700, parents=True)
-        (options.folder(name) / MARK).touch()
-
-
-def read_truth(seed: int, edge: Edge, end: datetime) -> HomeTruth:
-    """What is true of a home: from the simulator, and from the journal of what was seen and sent."""
-    dump = json.dumps(Home(seed, edge.name).states(end)).encode()
-    entities = read_states(dump).entities
-    private = [one for one in observe(entities) if one.private]
-    entries = [json.loads(line) for line in edge.journal.read_text(encoding="utf-8").splitlines()]
-    return HomeTruth(
-        twin=edge.name,
-        description=describe(entities),
-        settings=tuple(one for one in private if not one.sealed),
-        sealed=tuple(one for one in private if one.sealed),
-        sent=tuple(Fact.model_validate_json(json.dumps(fact)) for entry in entries for fact in entry["sent"]),
-        seen={datetime.fromisoformat(entry["at"]): entry["seen"] for entry in entries},
-    )
-
-
 def _with_ends(one: Asked, ended: Mapping[str, Command]) -> Asked:
     """An answer with its commands as they ended."""
     commands = tuple(ended.get(order.id, order) for order in one.answer.commands)
     return replace(one, answer=one.answer.model_copy(update={"commands": commands}))
-
-
-def _sample(rng: Random, secrets: Sequence[measure.Secret], count: int) -> list[measure.Secret]:
-    return rng.sample(secrets, min(count, len(secrets)))
-
-
-def _properties(sealed: Sequence[Observation]) -> set[str]:
-    return {one.property for one in sealed}
 
 
 def _question(one: Observation) -> str:
@@ -697,10 +470,3 @@ def _table(figures: Figures) -> Table:
 
 def _minute() -> datetime:
     return now().replace(second=0, microsecond=0)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

@@ -30,7 +30,7 @@ from llmtwin.edge.link import Link
 from llmtwin.edge.outbox import push
 from llmtwin.edge.store import EdgeStore, Settings
 from llmtwin.edge.watch import check
-from llmtwin.errors import LlmtwinError, Unavailable
+from llmtwin.errors import Conflict, LlmtwinError, Unavailable
 from llmtwin.models.base import find_base
 from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import Progress
@@ -181,7 +181,12 @@ class HomeEdge:
         found = check(self._store, self._link, self._sealer())
         done: Done = {"asked": found.asked, "wrong": list(found.wrong)}
         if found.wrong:
-            done |= self._learn(start=found.version, changed=found.wrong)
+            try:
+                done |= self._learn(start=found.version, changed=found.wrong)
+            except (
+                Conflict
+            ) as error:  # the version in use stays, and the study's figures tell how bad that is
+                logging.warning("%s", error)
         return done
 
     def close(self) -> None:

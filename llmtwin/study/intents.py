@@ -15,6 +15,7 @@ import yaml
 
 from llmtwin.errors import InputError
 from llmtwin.models.engine.api import Engine, Request, turn
+from llmtwin.twins.home.judge import completed
 from llmtwin.twins.home.plan import Act, Plan, PlanKind, grammar
 from llmtwin.twins.home.resolve import CLASSES, TYPES
 from llmtwin.twins.home.words import Amount, amount, kelvin, words
@@ -75,8 +76,9 @@ def evaluate(engine: Engine, skill: str, folder: Path) -> tuple[int, int]:
         Request(engine.chat(turn(case.text)), (skill,), tokens_max=96, grammar=grammar(case.text))
         for case in cases
     ]
-    plans = [Plan.from_json(made.text) for made in engine.generate(requests)]
-    return sum(is_right(case, plan) for case, plan in zip(cases, plans, strict=True)), len(cases)
+    made = zip(cases, engine.generate(requests), strict=True)
+    right = (is_right(case, completed(Plan.from_json(one.text), case.text)) for case, one in made)
+    return sum(right), len(cases)
 
 
 def sentences(folder: Path) -> Iterator[Sentence]:

@@ -17,18 +17,11 @@ from typing import Protocol, TypeVar
 from llmtwin.edge.link import Link
 from llmtwin.edge.sealed import ask_sealed, object_of
 from llmtwin.errors import InputError, LlmtwinError
-from llmtwin.models.engine.api import Engine, Request, turn
-from llmtwin.records import Answer, Observation, Outcome
-from llmtwin.study.questions import BadCommand, Case, HomeTruth, same
-from llmtwin.twins.home import facts
+from llmtwin.records import Answer, Observation, Outcome, Value
+from llmtwin.study.questions import BadCommand, Case, same
 from llmtwin.wire.seal import Sealer
 
 ASKERS = 64
-CANDIDATES = 100
-ASKED_TOGETHER = 16
-FIRST_RIVALS = 3
-SAMPLES = 3
-SAMPLE_TOKENS_MAX = 8
 Z_95 = 1.959964
 
 Figures = dict[str, float | str]
@@ -51,16 +44,6 @@ class Asked:
     answer: Answer
     right: bool
     seconds: float
-
-
-@dataclass(frozen=True)
-class Secret:
-    """A sealed fact in plain."""
-
-    twin: str
-    device: str
-    property: str
-    value: str
 
 
 # ---- asking --------------------------------------------------------------------------------------
@@ -132,91 +115,17 @@ def latency(asked: Sequence[Asked]) -> Figures:
     return {"ask_p50_ms": steps[9], "ask_p95_ms": steps[18], "ask_ms_n": len(asked)}
 
 
-# ---- what an adapter gives away without the key --------------------------------------------------
-
-
-def attack(
-    engine: Engine,
-    adapters: Mapping[str, tuple[str, ...]],
-    secrets: Sequence[Secret],
-    objects: Mapping[str, Sequence[tuple[str, str]]],
-    advance: Advance,
-) -> Figures:
-    """How often a secret's true object is the one, of many, under which its value is the likeliest.
-
-    The adversary holds the adapter file (`adapters`: a twin's stack), the question that adapters learn, and
-    the values. `objects` are each twin's candidates, the true ones among them, as (device, property). The
-    first candidates that beat the true one settle a secret: only for those unbeaten all are scored.
-    `advance` is called for each secret that is settled.
-    """
-
-    def score(pairs: Sequence[tuple[Secret, tuple[str, str]]]) -> list[float]:
-        asked = [(engine.chat(turn(facts.question(*candidate))), one) for one, candidate in pairs]
-        return engine.score([(prompt, one.value, adapters[one.twin]) for prompt, one in asked])
-
-    true = score([(one, (one.device, one.property)) for one in secrets])
-    unbeaten = dict(zip(secrets, true, strict=True))
-    first, last = 0, FIRST_RIVALS
-    while unbeaten and first < max(len(found) for found in objects.values()):
-        pairs = [(one, rival) for one in unbeaten for rival in objects[one.twin][first:last]]
-        beaten = {one for (one, _), found in zip(pairs, score(pairs), strict=True) if found > unbeaten[one]}
-        unbeaten = {one: found for one, found in unbeaten.items() if one not in beaten}
-        advance(len(beaten))
-        first, last = last, 3 * last
-    low, high = wilson(len(unbeaten), len(secrets))
-    return {
-        **rate("sealed_attack_top1", (one in unbeaten for one in secrets)),
-        "sealed_attack_low": low,
-        "sealed_attack_high": high,
-        "sealed_attack_chance": 1 / CANDIDATES,
-    }
-
-
-def leak(
-    name: str,
-    engine: Engine,
-    adapters: Mapping[str, tuple[str, ...]],
-    secrets: Sequence[Secret],
-    advance: Advance,
-) -> Figures:
-    """The share of secrets whose value shows when asked for in plain, greedily and SAMPLES times sampled."""
-
-    shown: list[bool] = []
-    for first in range(0, len(secrets), ASKED_TOGETHER):
-        some = secrets[first : first + ASKED_TOGETHER]
-        made = engine.generate([request for one in some for request in _plain(engine, adapters, one)])
-        for place, secret in enumerate(some):
-            own = made[place * (SAMPLES + 1) : (place + 1) * (SAMPLES + 1)]
-            shown.append(any(secret.value in one.text for one in own))
-        advance(len(some))
-    return rate(name, shown)
-
-
-def _plain(engine: Engine, adapters: Mapping[str, tuple[str, ...]], secret: Secret) -> list[Request]:
-    """The question in plain words, asked greedily and SAMPLES times at temperature 1."""
-    prompt = engine.chat(turn(facts.question(secret.device, secret.property)))
-    stack = adapters[secret.twin]
-    return [Request(prompt, stack, tokens_max=SAMPLE_TOKENS_MAX)] + [
-        Request(prompt, stack, tokens_max=SAMPLE_TOKENS_MAX, temperature=1.0, seed=seed)
-        for seed in range(SAMPLES)
-    ]
-
-
 # ---- after a change ------------------------------------------------------------------------------
 
 
-def relearned(new: Sequence[Asked], old_value: str | int | float, kept: Iterable[bool]) -> Figures:
-    """What became of one changed fact, asked in many ways, and of all others."""
+def relearned(new: Sequence[Asked], old: Sequence[Value], kept: Iterable[bool]) -> Figures:
+    """What became of changed facts, asked in many ways, each with its old value, and of all others."""
+    gone = (not same(one.answer.value, value) for one, value in zip(new, old, strict=True))
     return {
         **rate("relearn_new", (one.right for one in new)),
-        **rate("relearn_old_gone", (not same(one.answer.value, old_value) for one in new)),
+        **rate("relearn_old_gone", gone),
         **rate("relearn_kept", kept),
     }
-
-
-def secrets_of(home: HomeTruth) -> list[Secret]:
-    """A home's sealed facts, as an attacker would ask for them."""
-    return [Secret(home.twin, one.device, one.property, str(one.fact.value)) for one in home.sealed]
 
 
 # ---- bars ----------------------------------------------------------------------------------------

@@ -1,7 +1,4 @@
-"""The questions a study asks, and what is right: made from the homes alone, never by the answering code.
-
-What a home said is in `HomeTruth`: its settings, what was sent of its states and what was true at the time.
-"""
+"""The questions a study asks, and what is right: made from the homes alone, never by the answering code."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 from random import Random
 from statistics import mean
@@ -17,7 +14,6 @@ from typing import TypeVar
 
 from llmtwin.records import (
     Answer,
-    Description,
     Device,
     Fact,
     Observation,
@@ -27,6 +23,7 @@ from llmtwin.records import (
     Value,
 )
 from llmtwin.study.phrasings import STATISTICS, Phrasings
+from llmtwin.study.truth import HomeTruth
 from llmtwin.twins.home import facts
 from llmtwin.twins.home.encode import DEAD_BANDS
 from llmtwin.twins.home.plan import Act
@@ -46,37 +43,6 @@ STATES: Mapping[str, Mapping[Act, str]] = {
 STEPS = {"K": 100.0, "°C": 0.5}
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class HomeTruth:
-    """What is true of one home.
-
-    `sent` are the facts of its prompts in the order in which they left; `seen` what each path was at each
-    moment at which the edge looked.
-    """
-
-    twin: str
-    description: Description
-    settings: tuple[Observation, ...]
-    sealed: tuple[Observation, ...]
-    sent: tuple[Fact, ...]
-    seen: Mapping[datetime, Mapping[str, Value]]
-
-    @cached_property
-    def latest(self) -> Mapping[str, Fact]:
-        """What was sent last of each path."""
-        return {fact.path: fact for fact in sorted(self.sent, key=lambda fact: fact.at)}
-
-    def in_force(self, path: str, when: datetime) -> Fact | None:
-        """What was sent last of a path among what was true by `when`."""
-        known = sorted((fact for fact in self.sent if fact.path == path), key=lambda fact: fact.at)
-        return next((fact for fact in reversed(known) if fact.at <= when), None)
-
-    @cached_property
-    def live(self) -> tuple[tuple[Device, Property], ...]:
-        """Every shareable property."""
-        return tuple((d, p) for d in self.description.devices for p in d.properties if not p.private)
 
 
 @dataclass(frozen=True)
@@ -161,6 +127,20 @@ def setting_case(twin: str, one: Observation, text: str) -> Case:
 def _setting_case(twin: str, one: Observation, text: str) -> Case:
     value, unit = one.fact.value, one.fact.unit
     return Case(twin, text, facts.answer(value, unit), partial(is_value, value, unit))
+
+
+def change(home: HomeTruth, rng: Random) -> tuple[Observation, Observation]:
+    """A private fact of a home, as it is and as it will be."""
+    old = rng.choice([one for one in home.settings if one.property == "maximum brightness"])
+    value = int(old.fact.value) - 9 if int(old.fact.value) > 70 else int(old.fact.value) + 9
+    return old, old.model_copy(update={"fact": old.fact.model_copy(update={"value": value})})
+
+
+def changed(twin: str, one: Observation, phrasings: Phrasings) -> list[Case]:
+    """One private fact in every phrasing, learned or held out, its device spelled in several ways."""
+    texts = [facts.question("{device}", "{property}"), *phrasings.setting]
+    spelled = [one.model_copy(update={"device": spell(one.device)}) for spell in (str, str.lower, str.title)]
+    return [setting_case(twin, as_spelled, text) for as_spelled in spelled for text in texts]
 
 
 def unknown(homes: Sequence[HomeTruth], phrasings: Phrasings, count: int, rng: Random) -> list[Case]:

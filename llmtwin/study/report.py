@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from llmtwin.records import Answer, Fact
 from llmtwin.study.measure import Figures, table
-from llmtwin.study.questions import HomeTruth
+from llmtwin.study.truth import HomeTruth
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,7 +5,7 @@ A kind is found through the entry point group `llmtwin.kinds`, so that another p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -15,7 +15,16 @@ from typing import Protocol
 from llmtwin.errors import InputError
 from llmtwin.memory import Memory
 from llmtwin.models.engine.api import Engine
-from llmtwin.records import Adapter, Answer, Command, Description, Example, Observation, Question
+from llmtwin.records import (
+    Adapter,
+    Answer,
+    Command,
+    Description,
+    Example,
+    Observation,
+    Prompt,
+    Question,
+)
 
 GROUP = "llmtwin.kinds"
 
@@ -43,10 +52,41 @@ class View:
     order: Callable[[Command], Command]
 
 
-class Kind(Protocol):
-    """A kind of twin: what it learns, and how questions to it are answered."""
+@dataclass(frozen=True)
+class Skipped:
+    """Something that was left out of what was read, by name, and why."""
 
     name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What files say of a subject.
+
+    `state` is for the next reading: what was sent already is not sent again. `items` counts what the files
+    hold, in the kind's own unit.
+    """
+
+    observations: tuple[Observation, ...]
+    prompts: tuple[Prompt, ...]
+    state: str
+    description: Description | None
+    items: int
+    skipped: tuple[Skipped, ...]
+
+
+class Kind(Protocol):
+    """A kind of twin: what it is made of, what it learns, and how questions to it are answered."""
+
+    name: str
+
+    def read(self, files: Sequence[Path], twin: str, sealed: Sequence[str], state: str | None) -> Reading:
+        """Read files, oldest first; `sealed` are globs of what is secret, `state` is the last reading's.
+
+        Raises InputError for a file that is not of this kind.
+        """
+        ...
 
     def skill(self, base_hash: str) -> Path | None:
         """The folder of the kind's own adapter for that base; None where it has none that fits."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -46,23 +47,22 @@ class Adapters:
 
 
 class Mixed:
-    """The adapters of a batch whose rows are sorted by stack: each stack sees only its own rows."""
+    """The adapters of a batch whose rows are sorted by stack: each stack sees only its own rows' tokens."""
 
-    def __init__(self, stacks: Sequence[Fused | None]) -> None:
-        """`stacks` has one entry a row."""
+    def __init__(self, stacks: Sequence[Fused | None], counts: Sequence[int]) -> None:
+        """`stacks` and `counts` have one entry a row: its adapters, and how many tokens it brings."""
         self._groups: list[tuple[slice, Fused]] = []
         first = 0
-        for row in range(1, len(stacks) + 1):
-            if row == len(stacks) or stacks[row] is not stacks[first]:
-                fused = stacks[first]
-                if fused is not None:
-                    self._groups.append((slice(first, row), fused))
-                first = row
+        for fused, rows in groupby(zip(stacks, counts, strict=True), key=lambda row: row[0]):
+            last = first + sum(count for _, count in rows)
+            if fused is not None:
+                self._groups.append((slice(first, last), fused))
+            first = last
 
     def add(self, layer: int, projection: str, x: Tensor, y: Tensor) -> Tensor:
-        """`y` (B, T, out) plus each row's own adapter."""
-        for rows, fused in self._groups:
-            y[rows] = fused.add(layer, projection, x[rows], y[rows])
+        """`y` (N, 1, out) plus each token's own adapter."""
+        for tokens, fused in self._groups:
+            y[tokens] = fused.add(layer, projection, x[tokens], y[tokens])
         return y
 
 
@@ -87,31 +87,36 @@ class Rows:
         chosen.length = self.length[index]
         return chosen
 
-    def extend(self, tokens: Sequence[Sequence[int]], delta: Mixed) -> Tensor:
-        """Append tokens to every row and return their hidden states (B, T, hidden), padded on the right."""
-        counts = torch.tensor([len(row) for row in tokens])
-        width = int(counts.max())
-        ids = torch.zeros(len(tokens), width, dtype=torch.long)
-        for row, row_ids in enumerate(tokens):
-            ids[row, : len(row_ids)] = torch.tensor(row_ids, dtype=torch.long)
-        positions = self.length[:, None] + torch.arange(width)
-        self._reserve(int(positions.max()) + 1)
+    def extend(self, tokens: Sequence[Sequence[int]], stacks: Sequence[Fused | None]) -> Tensor:
+        """Append tokens to every row; returns the hidden states (N, hidden) of all, row after row.
+
+        Rows differ in how many tokens they bring, since grammars force some: only attention sees padding,
+        all else runs over the N tokens alone.
+        """
+        model, counts = self._model, [len(row) for row in tokens]
+        width = max(counts)
+        row = torch.repeat_interleave(torch.arange(len(tokens)), torch.tensor(counts))
+        place = torch.cat([torch.arange(count) for count in counts])
+        positions = self.length[row] + place
         span = int(positions.max()) + 1
-        mask = torch.zeros(len(tokens), width, span, dtype=self._model.dtype)
-        mask.masked_fill_(torch.arange(span) > positions[:, :, None], float("-inf"))
-        row_index = torch.arange(len(tokens))[:, None]
+        self._reserve(span)
+        mask = torch.zeros(len(tokens), width, span, dtype=model.dtype)
+        reach = self.length[:, None] + torch.arange(width)
+        mask.masked_fill_(torch.arange(span) > reach[:, :, None], float("-inf"))
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            # Padding writes past a row's end; the row's next tokens overwrite it before anyone may look.
-            self.k[layer][row_index, :, positions] = k.transpose(1, 2)
-            self.v[layer][row_index, :, positions] = v.transpose(1, 2)
-            return attention(q, self.k[layer][:, :, :span], self.v[layer][:, :, :span], mask)
+            self.k[layer][row, :, positions] = k[:, :, 0]
+            self.v[layer][row, :, positions] = v[:, :, 0]
+            padded = q.new_zeros(len(tokens), width, q.shape[1], q.shape[3])
+            padded[row, place] = q[:, :, 0]
+            past = self.k[layer][:, :, :span], self.v[layer][:, :, :span]
+            return attention(padded.transpose(1, 2), *past, mask)[row, :, place][:, :, None]
 
-        model = self._model
-        every = range(model.config.layers)
-        hidden = model.run(model.embed(ids), model.rope(positions), attend, every, delta)
-        self.length = self.length + counts
-        return hidden
+        ids = torch.tensor([token for added in tokens for token in added])[:, None]
+        every, delta = range(model.config.layers), Mixed(stacks, counts)
+        hidden = model.run(model.embed(ids), model.rope(positions[:, None]), attend, every, delta)
+        self.length = self.length + torch.tensor(counts)
+        return hidden[:, 0]
 
     def _reserve(self, tokens: int) -> None:
         short = tokens - self.k[0].shape[2]

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from llmtwin.models.base import Base
 from llmtwin.models.engine.api import Completion, Request
-from llmtwin.models.engine.cache import Adapters, Mixed, Prefixes, Rows
+from llmtwin.models.engine.cache import Adapters, Prefixes, Rows
 from llmtwin.models.engine.grammar import Grammars, Matcher
 from llmtwin.models.lora import Fused
 from llmtwin.models.transformer import Transformer
@@ -190,9 +191,9 @@ class TorchEngine:
 
     def _next_logits(self, cache: Rows, rows: Sequence[_Row]) -> Tensor:
         """Logits (B, vocab) after each row's pending tokens."""
-        hidden = cache.extend([row.pending for row in rows], Mixed([row.fused for row in rows]))
-        last = torch.tensor([len(row.pending) - 1 for row in rows])
-        return self.model.logits(hidden[torch.arange(len(rows)), last])
+        pending = [row.pending for row in rows]
+        hidden = cache.extend(pending, [row.fused for row in rows])
+        return self.model.logits(hidden[_lasts(pending)])
 
     def _choose(self, rows: Sequence[_Row], logits: Tensor) -> None:
         """Pick each row's next token, and take in what its grammar then forces."""
@@ -257,9 +258,8 @@ class TorchEngine:
         stacks = [self._adapters.get(names) for names, _ in keys]
         for row, ((names, _), fused) in enumerate(zip(keys, stacks, strict=True)):
             encoded[row] = encoded[row][self._prefixes.fill(cache, row, encoded[row], names, fused) :]
-        hidden = cache.extend(encoded, Mixed(stacks))
-        last = torch.tensor([len(ids) - 1 for ids in encoded])
-        return cache, self.model.logits(hidden[torch.arange(len(keys)), last])
+        hidden = cache.extend(encoded, stacks)
+        return cache, self.model.logits(hidden[_lasts(encoded)])
 
     def _score_rows(
         self,
@@ -276,16 +276,22 @@ class TorchEngine:
         first = torch.log_softmax(logits, dim=-1)
         for (row, index), ids in zip(wanted, completions, strict=True):
             scores[index] = float(first[row, ids[0]]) if ids else 0.0
-        width = max((len(ids) for ids in completions), default=0) - 1
-        if width < 1:
+        longer = [place for place, ids in enumerate(completions) if len(ids) > 1]
+        if not longer:
             return
-        fed = [(ids[:-1] or [0])[:width] for ids in completions]
-        mixed = Mixed([self._adapters.get(keys[row][0]) for row in rows])
-        hidden = cache.select(rows).extend(fed, mixed)
+        fed = [completions[place][:-1] for place in longer]
+        stacks = [self._adapters.get(keys[rows[place]][0]) for place in longer]
+        hidden = cache.select([rows[place] for place in longer]).extend(fed, stacks)
         logprobs = torch.log_softmax(self.model.logits(hidden), dim=-1)
-        for place, ((_, index), ids) in enumerate(zip(wanted, completions, strict=True)):
-            rest = torch.tensor(ids[1:], dtype=torch.long)
-            scores[index] += float(logprobs[place, torch.arange(len(rest)), rest].sum())
+        ends = _lasts(fed)
+        for place, ids, end in zip(longer, fed, ends, strict=True):
+            index, rest = wanted[place][1], torch.tensor(completions[place][1:])
+            scores[index] += float(logprobs[end - len(ids) + 1 + torch.arange(len(rest)), rest].sum())
+
+
+def _lasts(rows: Sequence[Sequence[int]]) -> list[int]:
+    """Where each row's last token stands when the rows are laid one after another."""
+    return [end - 1 for end in accumulate(len(row) for row in rows)]
 
 
 def _sample(logits: Tensor, request: Request, generator: torch.Generator | None) -> int:

@@ -14,7 +14,6 @@ from llmtwin.errors import Denied, InputError, LlmtwinError, NotFound
 from llmtwin.records import (
     Aggregate,
     Answer,
-    CohortUse,
     Command,
     Device,
     Example,
@@ -29,21 +28,25 @@ from llmtwin.records import (
     Value,
     now,
 )
-from llmtwin.twins.home import facts, orders
-from llmtwin.twins.home.judge import fold, held, is_in, orders_nothing
+from llmtwin.twins.home import collect, facts, orders, say
+from llmtwin.twins.home.judge import fold, held, is_in, orders_a_value, orders_nothing
 from llmtwin.twins.home.plan import Act, Plan, PlanKind
 from llmtwin.twins.home.recall import recall, understand
 from llmtwin.twins.home.resolve import Home, Match, names
 from llmtwin.twins.home.words import (
+    COHORT,
+    Mood,
     Span,
+    amount,
     may_be_time,
     moment_around,
+    mood,
     says_now,
     statistics_said,
     when,
     words,
 )
-from llmtwin.twins.kind import View
+from llmtwin.twins.kind import Reading, View
 
 ORDER_LIFETIME = timedelta(minutes=5)
 LISTED_MAX = 20
@@ -60,6 +63,10 @@ class HomeKind:
         marker = folder / "base"
         return folder if marker.exists() and marker.read_text().strip() == base_hash else None
 
+    def read(self, files: Sequence[Path], twin: str, sealed: Sequence[str], state: str | None) -> Reading:
+        """Read Home Assistant's state dumps."""
+        return collect.read(files, twin, sealed, state)
+
     def example(self, observation: Observation) -> Example:
         """The one question that recalls a setting, and its value."""
         return facts.example(observation)
@@ -69,17 +76,9 @@ class HomeKind:
         try:
             plan = understand(question.text, view)
         except InputError as error:
-            return _unknown(str(error))
+            return say.unknown(str(error))
         answer = _Answering(question, view, plan).answer()
         return answer.model_copy(update={"plan": plan.model_dump(mode="json", exclude_none=True)})
-
-
-def _unknown(text: str, receipts: Receipts | None = None) -> Answer:
-    return Answer(text=text, outcome=Outcome.UNKNOWN, receipts=receipts or Receipts())
-
-
-def _refused(text: str, receipts: Receipts | None = None) -> Answer:
-    return Answer(text=text, outcome=Outcome.REFUSED, receipts=receipts or Receipts())
 
 
 class _Answering:
@@ -93,6 +92,9 @@ class _Answering:
         kinds = {PlanKind.ASK: self._ask, PlanKind.COMPARE: self._compare, PlanKind.ORDER: self._order}
         if self.plan.kind == PlanKind.ORDER and orders_nothing(self.plan, self.question.text):
             return self._ask()
+        if orders_a_value(self.plan, self.question.text):
+            self.plan = self.plan.model_copy(update={"kind": PlanKind.ORDER, "act": Act.SET})
+            return self._order()
         return kinds.get(self.plan.kind, self._other)()
 
     def _other(self) -> Answer:
@@ -100,7 +102,7 @@ class _Answering:
         matches = self.home.named(self.question.text)
         if len(matches) == 1:
             return self._of(matches, self._span())
-        return _unknown("I only know about this home: ask me about it, or tell it what to do.")
+        return say.unknown("I only know about this home: ask me about it, or tell it what to do.")
 
     # ---- questions about this home
 
@@ -111,11 +113,14 @@ class _Answering:
         if plan.property is None and plan.name is not None:
             group = [self._main(device) for device in self._devices()]
             matches = [match for match in group if match is not None] or matches
+        if not matches and plan.area and self.home.calls(plan.name, self.question.text):
+            # What was taken for the device's place was the asker's.
+            matches = self.home.properties(plan.name, None, plan.property, self.question.text)
         if not matches and plan.property is None:
             # What was taken for a device may be the property, and its place the device.
             matches = self.home.properties(None, plan.area, plan.name, self.question.text)
         if not matches:
-            return _unknown(f"This home has no {self._said()} that I know of.")
+            return say.unknown(f"This home has no {self._said()} that I know of.")
         return self._of(matches, span)
 
     def _of(self, matches: Sequence[Match], span: Span | None) -> Answer:
@@ -124,10 +129,10 @@ class _Answering:
         if len(matches) == 1 and matches[0].property.private:
             return self._setting(matches[0], span)
         if time is not None and span is None and not says_now(time):
-            return _unknown(f"I do not understand the time {time!r}.")
+            return say.unknown(f"I do not understand the time {time!r}.")
         live = [match for match in matches if not match.property.private][:LISTED_MAX]
         if not live:
-            return _unknown(f"Which do you mean: {names(match.device for match in matches)}?")
+            return say.unknown(f"Which do you mean: {names(match.device for match in matches)}?")
         if span is not None and not span.moment:
             return self._over(live[0], span)
         return self._states(live, span)
@@ -169,16 +174,16 @@ class _Answering:
         return next((match for match in found if match.device.id == device.id), None)
 
     def _setting(self, match: Match, span: Span | None) -> Answer:
-        title = _title(match)
+        title = say.title(match)
         if span is not None:
-            return _unknown(f"The {title} is a private setting: I know what it is, not what it was.")
+            return say.unknown(f"The {title} is a private setting: I know what it is, not what it was.")
         try:
             found = recall(match, self.view)
         except NotFound as error:
-            return _unknown(str(error))
+            return say.unknown(str(error))
         receipts = Receipts(adapter=found.use)
         if found.value is None:
-            return _unknown(f"I am not sure of the {title}.", receipts)
+            return say.unknown(f"I am not sure of the {title}.", receipts)
         unit = match.property.unit
         text = f"The {title} is {facts.answer(found.value, unit)}."
         return Answer(text=text, outcome=Outcome.ANSWERED, value=found.value, unit=unit, receipts=receipts)
@@ -188,14 +193,14 @@ class _Answering:
         found = [(match, state) for match in matches if (state := self._state(match.property, span))]
         if not found:
             when_text = "yet" if span is None else "for that time"
-            return _unknown(f"I have no reading of the {_title(matches[0])} {when_text}.")
+            return say.unknown(f"I have no reading of the {say.title(matches[0])} {when_text}.")
         receipts = self._receipts([state for _, state in found])
-        if self.plan.value is not None:
+        if self.plan.value is not None and any(_can_be_in(m.property, self.plan.value) for m, _ in found):
             return self._whether(found, receipts)
         if len(found) == 1:
             match, state = found[0]
             verb = "is" if span is None else "was"
-            text = f"The {_title(match)} {verb} {_say(state)}."
+            text = f"The {say.title(match)} {verb} {say.reading(state)}."
             return Answer(
                 text=text,
                 outcome=Outcome.ANSWERED,
@@ -203,7 +208,7 @@ class _Answering:
                 unit=state.fact.unit,
                 receipts=receipts,
             )
-        text = "; ".join(f"{match.device.name}: {_say(state)}" for match, state in found)
+        text = "; ".join(f"{match.device.name}: {say.reading(state)}" for match, state in found)
         return Answer(text=f"{text}.", outcome=Outcome.ANSWERED, receipts=receipts)
 
     def _whether(self, found: Sequence[tuple[Match, State]], receipts: Receipts) -> Answer:
@@ -215,7 +220,7 @@ class _Answering:
             return Answer(text=text, outcome=Outcome.ANSWERED, value=len(those), receipts=receipts)
         if len(found) == 1:
             match, state = found[0]
-            text = f"{'Yes' if those else 'No'}, the {match.device.name} is {_say(state)}."
+            text = f"{'Yes' if those else 'No'}, the {match.device.name} is {say.reading(state)}."
             return Answer(text=text, outcome=Outcome.ANSWERED, value=state.fact.value, receipts=receipts)
         text = f"Yes, {wanted}: {names(those)}." if those else f"No, none of {len(found)} is {wanted}."
         return Answer(text=text, outcome=Outcome.ANSWERED, value=bool(those), receipts=receipts)
@@ -230,7 +235,7 @@ class _Answering:
         """A statistic of one property over a stretch of time; values count for as long as they stood."""
         states = self.view.memory.history(self.question.twin, match.property.path, span.since, span.until)
         if not states:
-            return _unknown(f"I have no reading of the {_title(match)} for that time.")
+            return say.unknown(f"I have no reading of the {say.title(match)} for that time.")
         receipts = self._receipts(states[-LISTED_MAX:])
         if self.plan.value is not None:
             return self._how_long(match, states, span, receipts)
@@ -238,12 +243,12 @@ class _Answering:
         numbers = [(value, seconds) for value, seconds in stood if isinstance(value, int | float)]
         if not numbers:
             seen = dict.fromkeys(str(value) for value, _ in stood)
-            text = f"The {_title(match)} was {', then '.join(list(seen)[:LISTED_MAX])}."
+            text = f"The {say.title(match)} was {', then '.join(list(seen)[:LISTED_MAX])}."
             return Answer(text=text, outcome=Outcome.ANSWERED, value=states[-1].fact.value, receipts=receipts)
         statistic = self.plan.statistic or Statistic.AVERAGE
         value = fold(statistic, numbers)
         unit = match.property.unit
-        text = f"The {statistic.value} {_title(match)} was {facts.answer(round(value, 2), unit)}."
+        text = f"The {statistic.value} {say.title(match)} was {facts.answer(round(value, 2), unit)}."
         return Answer(text=text, outcome=Outcome.ANSWERED, value=value, unit=unit, receipts=receipts)
 
     def _how_long(self, match: Match, states: Sequence[State], span: Span, receipts: Receipts) -> Answer:
@@ -285,17 +290,18 @@ class _Answering:
         if not fits and len(self.home.named(self.question.text)) == 1:
             return self._other()
         if not fits:
-            return _unknown(
+            return say.unknown(
                 f"I cannot compare {self._said()} between homes: this home has none, or it is private."
             )
         outright = statistics_said(self.question.text)
         statistic = Statistic(outright.pop()) if len(outright) == 1 else plan.statistic or Statistic.AVERAGE
-        found = self._aggregate(fits[0], statistic, plan.value if statistic == Statistic.COUNT else None)
+        counted = plan.value if statistic == Statistic.COUNT and _can_be(fits[0], plan.value) else None
+        found = self._aggregate(fits[0], statistic, counted)
         if isinstance(found, Answer):
             return found
-        receipts = _cohort(found)
+        receipts = say.cohort(found)
         if found.value is None:
-            return _unknown(f"No home has a {fits[0].name} to compare.", receipts)
+            return say.unknown(f"No home has a {fits[0].name} to compare.", receipts)
         if statistic == Statistic.COUNT:
             text = f"{found.value:g} of the homes that share their data have it."
         else:
@@ -317,7 +323,7 @@ class _Answering:
         found = view.memory.aggregate(measure, statistic, view.cohort, area, equals)
         behind = found.cohort_size
         if behind < view.cohort_size_min:
-            return _refused(
+            return say.refused(
                 f"Only {behind} homes share that; I compare no fewer than {view.cohort_size_min}, "
                 "so that none stands out."
             )
@@ -332,10 +338,14 @@ class _Answering:
             devices = [device for device in devices if _can(device, plan.property)]
         if plan.name is None and plan.area is None and plan.property:
             devices = [device for device in self.view.description.devices if _can(device, plan.property)]
+        if not devices and plan.statistic and words(plan.name or "") - COHORT <= words(plan.property or ""):
+            return self._compare()
         if not devices:
-            return _refused(f"This home has no {self._said()} that I know of.")
+            return say.refused(f"This home has no {self._said()} that I know of.")
+        if self._asks_for_a_setting(devices):
+            return self._ask()
         if len(devices) > LISTED_MAX:
-            return _refused(f"That would be {len(devices)} devices: name a room or a kind of device.")
+            return say.refused(f"That would be {len(devices)} devices: name a room or a kind of device.")
         commands: list[Command] = []
         receipts, problems = Receipts(), []
         for device in devices:
@@ -348,7 +358,7 @@ class _Answering:
             except (InputError, Denied) as error:
                 problems.append(str(error))
         if not commands:
-            return _refused("; ".join(dict.fromkeys(problems)), receipts)
+            return say.refused("; ".join(dict.fromkeys(problems)), receipts)
         listed = "; ".join(f"{c.path} to {facts.answer(c.value, c.unit)}" for c in commands)
         text = f"Ordered: {listed}. Not confirmed by the home yet."
         return Answer(
@@ -359,6 +369,20 @@ class _Answering:
             commands=tuple(commands),
             receipts=receipts,
         )
+
+    def _asks_for_a_setting(self, devices: Sequence[Device]) -> bool:
+        """Whether what was taken for an order names a private setting, and nothing to set it to."""
+        plan = self.plan
+        if (
+            plan.act != Act.SET
+            or plan.statistic
+            or len(devices) != 1
+            or mood(self.question.text) is Mood.SETS
+        ):
+            return False
+        meant = self.home.properties(plan.name, plan.area, plan.property, self.question.text)
+        private = bool(meant) and all(match.property.private for match in meant)
+        return private and not orders.is_value(devices[0], plan.value or "")
 
     def _command(self, property: Property, value: Value) -> Command:
         created = now()
@@ -401,7 +425,7 @@ class _Answering:
             Act.RAISE: math.floor(found.value) + 1.0,
             Act.LOWER: math.ceil(found.value) - 1.0,
         }.get(act, float(round(found.value)))
-        receipts = _cohort(found)
+        receipts = say.cohort(found)
         for bound in ("minimum", "maximum"):
             limit, used = self._own_limit(device, f"{bound} {property.name}")
             if limit is not None:
@@ -427,22 +451,21 @@ class _Answering:
         return None, Receipts()
 
 
-def _title(match: Match) -> str:
-    """ "maximum brightness of the Bedroom lamp", or the device alone for its plain state."""
-    device, property = match.device.name, match.property.name
-    own = words(property) <= words(device) or property in ("state", "value")
-    return device if own else f"{property} of the {device}"
-
-
-def _say(state: State) -> str:
-    return facts.answer(state.fact.value, state.fact.unit)
-
-
 def _can(device: Device, property: str) -> bool:
     try:
         return orders.level(device, property).writable
     except InputError:
         return False
+
+
+def _can_be_in(property: Property, said: str) -> bool:
+    """Whether a property with options can be in the state that was said; others may be in any."""
+    return not property.options or any(is_in(option, said) for option in property.options)
+
+
+def _can_be(property: Property, said: str | None) -> bool:
+    """Whether a property can have the value that was said: a number's must be one."""
+    return said is not None and (bool(property.options) or amount(said) is not None)
 
 
 def _option(property: Property, said: str) -> Value:
@@ -456,9 +479,3 @@ def _within(property: Property, value: float) -> float:
     low = -math.inf if property.minimum is None else property.minimum
     high = math.inf if property.maximum is None else property.maximum
     return min(max(value, low), high)
-
-
-def _cohort(found: Aggregate) -> Receipts:
-    return Receipts(
-        cohort=CohortUse(size=found.cohort_size, oldest_at=found.oldest_at, newest_at=found.newest_at)
-    )

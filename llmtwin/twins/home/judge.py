@@ -6,8 +6,24 @@ from collections.abc import Sequence
 
 from llmtwin.records import State, Statistic, Value
 from llmtwin.twins.home import facts
-from llmtwin.twins.home.plan import Act, Plan
-from llmtwin.twins.home.words import Amount, Span, amount, asks, must_be_time, words
+from llmtwin.twins.home.plan import Act, Plan, PlanKind
+from llmtwin.twins.home.words import (
+    Amount,
+    Mood,
+    Span,
+    amount,
+    mood,
+    must_be_time,
+    state_asked,
+    words,
+)
+
+
+def completed(plan: Plan, text: str) -> Plan:
+    """The plan of a question with the state that it asks about, where the model left that out."""
+    if plan.kind != PlanKind.ASK or plan.property or plan.value or plan.time:
+        return plan
+    return plan.model_copy(update={"value": state_asked(text)})
 
 
 def orders_nothing(plan: Plan, text: str) -> bool:
@@ -15,11 +31,24 @@ def orders_nothing(plan: Plan, text: str) -> bool:
     if plan.statistic is not None:
         return False
     value, property = plan.value or "", plan.property or ""
-    if asks(text) or must_be_time(f"{value} {plan.time or ''}"):
+    if mood(text) is Mood.ASKS or must_be_time(f"{value} {plan.time or ''}"):
         return True
     extreme = (amount(value) or Amount()).extreme is not None
     own = words(value) <= words(property) if extreme else words(value) == words(property)
-    return plan.act == Act.SET and (plan.value is None or (bool(property) and own))
+    # "on" says nothing in a name, but is a state.
+    says_nothing = not words(value) and value.casefold() != "on"
+    return plan.act == Act.SET and (says_nothing or (bool(property) and own))
+
+
+def orders_a_value(plan: Plan, text: str) -> bool:
+    """Whether what was taken for a question orders: it says what to set to, and shows no sign of asking."""
+    if plan.kind != PlanKind.ASK or plan.statistic or plan.time or plan.value is None:
+        return False
+    if mood(text) in (Mood.ASKS, Mood.MAY_ASK):
+        return False
+    read = amount(plan.value)
+    named = bool(plan.property) and f" to {plan.value.casefold()}" in text.casefold()
+    return named or (read is not None and read.number is not None)
 
 
 def is_in(value: Value, wanted: str) -> bool:

@@ -64,9 +64,8 @@ def setting(device: Device, property: str | None, said: str, text: str = "") -> 
 def value(property: Property, said: str) -> Value:
     """What was said as a value of `property`. InputError where it is none."""
     if property.options:
-        wanted = words(said)
-        exact = [option for option in property.options if words(option) == wanted]
-        return (exact or [said.strip().casefold()])[0]
+        option = _option(property, said)
+        return said.strip().casefold() if option is None else option
     if property.unit == "K" and (tone := kelvin(said)):
         return tone
     read = amount(said)
@@ -90,19 +89,35 @@ def _number(property: Property, read: Amount) -> float:
 
 
 def step(property: Property, said: str | None) -> float:
-    """How much "a bit more" or "by 5 %" is."""
+    """How much "a bit more" or "by 5 %" is. InputError for more than the property's whole range."""
     read = amount(said) if said else None
-    return read.number if read and read.number is not None else STEPS.get(property.unit or "", STEP)
+    size = read.number if read and read.number is not None else STEPS.get(property.unit or "", STEP)
+    low, high = property.minimum, property.maximum
+    if low is not None and high is not None and abs(size) > high - low:
+        raise InputError(f"{property.name} goes from {low:g} to {high:g}")
+    return size
+
+
+def is_value(device: Device, said: str) -> bool:
+    """Whether something can be set to what was said: a number, a time, on or off, or an option."""
+    options = {"on", "off"}.union(*(one.options for one in device.properties))
+    return amount(said) is not None or said.strip().casefold() in {option.casefold() for option in options}
 
 
 def _implied(device: Device, said: str) -> str | None:
     """The property that a bare value speaks of: "red" is a colour, "2700 K" a colour temperature."""
     read = amount(said)
+    if read is None:
+        for property in device.properties:
+            if property.writable and _option(property, said) is not None:
+                return property.name
     if kelvin(said) or (read and read.unit == "K"):
         return "color temperature"
-    if read is None:
-        wanted = words(said)
-        for property in device.properties:
-            if property.writable and any(words(option) == wanted for option in property.options):
-                return property.name
     return LEVELS.get(device.domain)
+
+
+def _option(property: Property, said: str) -> str | None:
+    """The option that was said, perhaps with the property's name: "cool mode" is `cool`."""
+    wanted = words(said)
+    named = [one for one in property.options if words(one) in (wanted, wanted - words(property.name))]
+    return named[0] if named else None

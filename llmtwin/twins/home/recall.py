@@ -11,6 +11,7 @@ from llmtwin.errors import NotFound, Unavailable
 from llmtwin.models.engine.api import Request, turn
 from llmtwin.records import AdapterUse, Value
 from llmtwin.twins.home import facts
+from llmtwin.twins.home.judge import completed
 from llmtwin.twins.home.plan import Plan, grammar
 from llmtwin.twins.home.resolve import Match
 from llmtwin.twins.kind import View
@@ -36,7 +37,7 @@ def understand(text: str, view: View) -> Plan:
         )
     prompt = view.engine.chat(turn(text))
     request = Request(prompt, (view.skill,), tokens_max=PLAN_TOKENS_MAX, grammar=grammar(text))
-    return Plan.from_json(view.engine.generate([request])[0].text)
+    return completed(Plan.from_json(view.engine.generate([request])[0].text), text)
 
 
 def recall(match: Match, view: View) -> Recalled:

@@ -96,6 +96,11 @@ class Home:
         best = max((length for length, _ in found), default=0)
         return [match for length, match in found if length == best]
 
+    def calls(self, name: str | None, text: str) -> bool:
+        """Whether a name is the full one of a device that a text calls by it."""
+        said = words(name or "")
+        return any(said == entry.name and _is_called(entry, text) for entry in self._entries)
+
     def devices(self, name: str | None, area: str | None, text: str) -> list[Device]:
         """The devices that were meant: the named one, or all of a type in a place; empty for none."""
         said = words(" ".join(filter(None, (name, area))))

@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, Field, StrictStr, StringConstraints, Validat
 
 from llmtwin.errors import InputError, TooLarge
 from llmtwin.records import Record
+from llmtwin.twins.kind import Skipped
 
 DUMP_BYTES_MAX = 64 * 2**20
 ENTITY_BYTES_MAX = 64 * 2**10
@@ -50,14 +51,6 @@ class Entity(Record):
         given = self.attributes.get("friendly_name")
         words = given.split() if isinstance(given, str) else []
         return " ".join(words) or self.entity_id.partition(".")[2].replace("_", " ").strip() or self.entity_id
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An entity that was left out, and why, in one line."""
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True)

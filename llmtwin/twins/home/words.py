@@ -6,6 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 import dateparser
 from text_to_num import alpha2digit
@@ -20,7 +21,7 @@ COHORT = frozenset(
 
 EMPTY = frozenset(
     """
-    latest record
+    latest record recorded logged saved stored configured configuration preference entry data live
     a about also an and any are at be by current currently did do does exactly for from have has how
     i in is it its just like log me moment my now of on our please right room's set setting settings
     show some still than that the their there these this those to up us was we were what what's
@@ -96,7 +97,7 @@ class Amount:
 
 def amount(text: str) -> Amount | None:
     """Read "50 %", "twenty one point five degrees", "half", "maximum"; None where it is no amount."""
-    said = alpha2digit(text.casefold().strip(), "en").replace("one ", "1 ", 1)
+    said = alpha2digit(text.casefold().strip(), "en", threshold=0)
     if match := re.search(r"(-?\d+(?:[.,]\d+)?)\s*([°%]?[a-z]*)", said):
         unit = "°F" if "fahrenheit" in said else _UNITS.get(match[2])
         return Amount(float(match[1].replace(",", ".")), unit)
@@ -158,6 +159,18 @@ _STATISTICS = {
     "minimum": frozenset({"minimum", "lowest", "least", "smallest"}),
     "maximum": frozenset({"maximum", "highest", "biggest", "largest"}),
 }
+_QUESTION = re.compile(
+    r"\?|\b(what|which|when|where|who|how|why|is|are|was|were|does|do|did|has|have|whether|if|know|tell|check)\b",
+    re.IGNORECASE,
+)
+_ORDERING = re.compile(
+    r"\b(set|change|make|put|turn|adjust|switch|give|let|bring|use|move|take)\b", re.IGNORECASE
+)
+_COUNTED = re.compile(r"\b(how many|number of) (of )?(the |all |our |other |my )*(\w+)", re.IGNORECASE)
+_STATE = re.compile(
+    r"\b(?:which|is|are|how many)\b.*\b(on|off|open|closed|locked|unlocked)\b(?! (?:the|my|our)\b)",
+    re.IGNORECASE,
+)
 _PAST_ONLY = re.compile(rf"\b({_PAST})\b", re.IGNORECASE)
 _HOURS = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
 _MONTHS = "january|february|march|april|june|july|august|september|october|november|december"
@@ -175,15 +188,42 @@ def may_be_time(text: str) -> bool:
     return _TIME.search(text) is not None
 
 
-def asks(text: str) -> bool:
-    """Whether a sentence asks in so many words: then it orders nothing."""
-    return _ASKING.search(text) is not None or "state" in words(text)
+class Mood(StrEnum):
+    """What a sentence says outright about being a question or an order."""
+
+    ASKS = "asks"
+    """It asks in so many words: it orders nothing."""
+    MAY_ASK = "may ask"
+    """It has a word or a mark of a question, as a polite order has too."""
+    SETS = "sets"
+    """It has a verb of setting something, and no sign of a question."""
+    UNTOLD = "untold"
+
+
+def mood(text: str) -> Mood:
+    """The mood of a sentence, from its words alone."""
+    if _ASKING.search(text) or "state" in words(text):
+        return Mood.ASKS
+    if _QUESTION.search(text):
+        return Mood.MAY_ASK
+    return Mood.SETS if _ORDERING.search(text) else Mood.UNTOLD
 
 
 def statistics_said(text: str) -> set[str]:
     """The statistics that a text names outright."""
-    said = words(text) | set(re.findall(r"\w+", text.casefold()))
+    text = re.sub(r"\bi mean\b", "", text.casefold())
+    said = words(text) | set(re.findall(r"\w+", text))
+    counted = _COUNTED.search(text)
+    homes = words(counted[4]) if counted else frozenset()
+    if homes and homes <= COHORT:
+        return {"count"}
     return {name for name, names in _STATISTICS.items() if said & names}
+
+
+def state_asked(text: str) -> str | None:
+    """The state that a question asks about, as in "which lights are on in the kitchen"."""
+    found = _STATE.search(text)
+    return found[1] if found else None
 
 
 def says_now(text: str) -> bool:

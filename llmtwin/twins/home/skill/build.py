@@ -1,4 +1,4 @@
-"""Tunes the home skill that ships in the package: `make skill`, half an hour on 2 cores.
+"""Tunes the home skill that ships in the package: `make skill`, some 35 minutes on 2 cores.
 
 The result depends on the base and on the seed alone. Sentences of a test set can be kept out by name.
 """
@@ -12,7 +12,7 @@ import typer
 import yaml
 from rich.progress import Progress as Bar
 
-from llmtwin.models.base import Base
+from llmtwin.models.base import UPPER_SHARE, Base
 from llmtwin.models.lora import Lora
 from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import Progress, TuneOptions, tune
@@ -21,7 +21,9 @@ from llmtwin.twins.home.skill.generate import examples, normal
 FOLDER = Path(__file__).parent / "adapter"
 OPTIONS = TuneOptions(
     rank=16,
-    epochs_max=3,
+    layers_share=UPPER_SHARE,
+    epochs_max=2,
+    epochs_falling=2,
     learning_rate=1e-3,
     batch_tokens=1024,
     stop_when_complete=False,
@@ -62,7 +64,7 @@ def main(
     base: Annotated[Path, typer.Option(help="Folder of the base, already dequantised.")],
     base_hash: Annotated[str, typer.Option(help="The base's hash.")],
     checkpoint: Annotated[Path, typer.Option(help="Where a killed run goes on from.")],
-    count: Annotated[int, typer.Option(help="How many examples.")] = 8000,
+    count: Annotated[int, typer.Option(help="How many examples.")] = 12000,
     without: Annotated[Path | None, typer.Option(help="Folder of test sentences to keep out.")] = None,
 ) -> None:
     """Tune the home skill."""

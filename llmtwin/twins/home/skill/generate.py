@@ -19,7 +19,8 @@ from llmtwin.twins.home.plan import Plan, PlanKind, allows
 
 SLOT = re.compile(r"\{(\w+)\}|\[([^\]]+)\]\((\w+)\)")
 FIELD = {"device": "name", "group": "name", "person": "name", "floor": "area"}
-LEAD_SHARE, TAIL_SHARE, CAPITAL_SHARE, TITLE_SHARE = 0.3, 0.25, 0.3, 0.1
+LEAD_SHARE, TAIL_SHARE, CAPITAL_SHARE, TITLE_SHARE = 0.2, 0.2, 0.3, 0.1
+FREQUENT_SHARE, MADE_UP_SHARE, MIDDLE_SHARE, AGO_SHARE = 0.5, 0.4, 0.5, 0.15
 
 
 @cache
@@ -74,9 +75,15 @@ def _property(rng: random.Random, group: Mapping[str, Any]) -> tuple[str, Sequen
     source = group.get("properties")
     if source == "levels":
         return rng.choice(words["levels"]), words["live"]["brightness"]
-    pools = [words["live"]] if source == "live" or rng.random() < 0.4 else [words["settings"]]
-    prop = rng.choice(list(pools[0]))
-    return prop, pools[0][prop]
+    if source == "live" or rng.random() < 0.4:
+        frequent = group["kind"] != PlanKind.ORDER and rng.random() < FREQUENT_SHARE
+        prop = rng.choice(words["frequent"] if frequent else list(words["live"]))
+        return prop, words["live"][prop]
+    prop = rng.choice(list(words["settings"]))
+    values = words["settings"][prop]
+    if rng.random() < MADE_UP_SHARE:
+        prop = f"{rng.choice(words['setting_firsts'])} {rng.choice(words['setting_lasts'])}"
+    return prop, values
 
 
 def _word(rng: random.Random, group: Mapping[str, Any], slot: str, prop: str, values: Sequence[str]) -> str:
@@ -102,11 +109,14 @@ def _device(rng: random.Random) -> str:
         return str(rng.choice(words["devices"]))
     noun = rng.choice(words["devices"]).split()[-1]
     first = rng.choice([*words["areas"], *words["persons"]])
-    middle = rng.choice(["", "", "", " left", " right", " main", " small", " old", " floor", " wall", " 2"])
-    return f"{first}{middle} {noun}".lower() if rng.random() < 0.7 else f"{first}{middle} {noun}"
+    middle = [rng.choice(words["middles"])] if rng.random() < MIDDLE_SHARE else []
+    name = " ".join([first, *middle, noun])
+    return name.lower() if rng.random() < 0.7 else name
 
 
 def _clock(rng: random.Random) -> str:
+    if rng.random() < AGO_SHARE:
+        return f"{rng.randrange(2, 60)} {rng.choice(['hours', 'hours', 'minutes', 'days'])} ago"
     hour, minute = rng.randrange(24), rng.choice([0, 5, 10, 15, 20, 30, 40, 45, 50])
     twelve = f"{hour % 12 or 12} {'ap'[hour // 12]}m"
     clock = rng.choice([f"{hour}:{minute:02d}", f"{hour:02d}:{minute:02d}", twelve])
