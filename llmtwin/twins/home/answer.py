@@ -29,7 +29,7 @@ from llmtwin.records import (
     now,
 )
 from llmtwin.twins.home import collect, facts, orders, say
-from llmtwin.twins.home.judge import fold, held, is_in, orders_a_value, orders_nothing
+from llmtwin.twins.home.judge import can_be_in, fold, held, is_in, orders_a_value, orders_nothing
 from llmtwin.twins.home.plan import Act, Plan, PlanKind
 from llmtwin.twins.home.recall import recall, understand
 from llmtwin.twins.home.resolve import Home, Match, names
@@ -37,7 +37,6 @@ from llmtwin.twins.home.words import (
     COHORT,
     Mood,
     Span,
-    amount,
     may_be_time,
     moment_around,
     mood,
@@ -195,7 +194,7 @@ class _Answering:
             when_text = "yet" if span is None else "for that time"
             return say.unknown(f"I have no reading of the {say.title(matches[0])} {when_text}.")
         receipts = self._receipts([state for _, state in found])
-        if self.plan.value is not None and any(_can_be_in(m.property, self.plan.value) for m, _ in found):
+        if self.plan.value is not None and any(can_be_in(m.property, self.plan.value) for m, _ in found):
             return self._whether(found, receipts)
         if len(found) == 1:
             match, state = found[0]
@@ -295,7 +294,7 @@ class _Answering:
             )
         outright = statistics_said(self.question.text)
         statistic = Statistic(outright.pop()) if len(outright) == 1 else plan.statistic or Statistic.AVERAGE
-        counted = plan.value if statistic == Statistic.COUNT and _can_be(fits[0], plan.value) else None
+        counted = plan.value if statistic == Statistic.COUNT and orders.can_be(fits[0], plan.value) else None
         found = self._aggregate(fits[0], statistic, counted)
         if isinstance(found, Answer):
             return found
@@ -318,7 +317,7 @@ class _Answering:
             if self.plan.area and self.plan.kind == PlanKind.COMPARE
             else None
         )
-        equals = _option(property, said) if said else None
+        equals = orders.as_value(property, said) if said else None
         view, measure = self.view, property.measure or ""
         found = view.memory.aggregate(measure, statistic, view.cohort, area, equals)
         behind = found.cohort_size
@@ -335,9 +334,11 @@ class _Answering:
         plan = self.plan
         devices = self._devices()
         if plan.property and plan.area and plan.name is None:
-            devices = [device for device in devices if _can(device, plan.property)]
+            devices = [device for device in devices if orders.can_set(device, plan.property)]
         if plan.name is None and plan.area is None and plan.property:
-            devices = [device for device in self.view.description.devices if _can(device, plan.property)]
+            devices = [
+                device for device in self.view.description.devices if orders.can_set(device, plan.property)
+            ]
         if not devices and plan.statistic and words(plan.name or "") - COHORT <= words(plan.property or ""):
             return self._compare()
         if not devices:
@@ -411,7 +412,7 @@ class _Answering:
                 f"I do not know what the {property.name} of the {device.name} is now: say a value"
             )
         change = orders.step(property, plan.value) * (1 if act == Act.RAISE else -1)
-        return property, _within(property, state.fact.value + change), self._receipts([state])
+        return property, orders.within(property, state.fact.value + change), self._receipts([state])
 
     def _relative(self, device: Device, act: Act, statistic: Statistic) -> tuple[Property, Value, Receipts]:
         """An order relative to other homes, within the owner's own private range (the paper's Fig. 10)."""
@@ -449,33 +450,3 @@ class _Answering:
                 value = found.value if isinstance(found.value, int | float) else None
                 return value, Receipts(adapter=found.use)
         return None, Receipts()
-
-
-def _can(device: Device, property: str) -> bool:
-    try:
-        return orders.level(device, property).writable
-    except InputError:
-        return False
-
-
-def _can_be_in(property: Property, said: str) -> bool:
-    """Whether a property with options can be in the state that was said; others may be in any."""
-    return not property.options or any(is_in(option, said) for option in property.options)
-
-
-def _can_be(property: Property, said: str | None) -> bool:
-    """Whether a property can have the value that was said: a number's must be one."""
-    return said is not None and (bool(property.options) or amount(said) is not None)
-
-
-def _option(property: Property, said: str) -> Value:
-    try:
-        return orders.value(property, said)
-    except InputError:
-        return said
-
-
-def _within(property: Property, value: float) -> float:
-    low = -math.inf if property.minimum is None else property.minimum
-    high = math.inf if property.maximum is None else property.maximum
-    return min(max(value, low), high)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llmtwin.records import State, Statistic, Value
+from llmtwin.records import Property, State, Statistic, Value
 from llmtwin.twins.home import facts
 from llmtwin.twins.home.plan import Act, Plan, PlanKind
 from llmtwin.twins.home.words import (
@@ -64,6 +64,11 @@ def is_in(value: Value, wanted: str) -> bool:
     }
     state = facts.answer(value, None).casefold()
     return state in (said, same.get(said, said))
+
+
+def can_be_in(property: Property, said: str) -> bool:
+    """Whether a property with options can be in the state that was said; others may be in any."""
+    return not property.options or any(is_in(option, said) for option in property.options)
 
 
 def held(states: Sequence[State], span: Span) -> list[tuple[Value, float]]:

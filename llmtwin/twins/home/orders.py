@@ -5,6 +5,8 @@ Whether the home allows it is for the check against the description to say.
 
 from __future__ import annotations
 
+import math
+
 from llmtwin.errors import InputError
 from llmtwin.records import Device, Property, Value
 from llmtwin.twins.home.plan import Act
@@ -102,6 +104,34 @@ def is_value(device: Device, said: str) -> bool:
     """Whether something can be set to what was said: a number, a time, on or off, or an option."""
     options = {"on", "off"}.union(*(one.options for one in device.properties))
     return amount(said) is not None or said.strip().casefold() in {option.casefold() for option in options}
+
+
+def can_set(device: Device, property: str) -> bool:
+    """Whether the device has a property of that name that can be set."""
+    try:
+        return level(device, property).writable
+    except InputError:
+        return False
+
+
+def can_be(property: Property, said: str | None) -> bool:
+    """Whether a property can have the value that was said: a number's must be one."""
+    return said is not None and (bool(property.options) or amount(said) is not None)
+
+
+def as_value(property: Property, said: str) -> Value:
+    """What was said as a value of `property`, in the words that were said where it is none."""
+    try:
+        return value(property, said)
+    except InputError:
+        return said
+
+
+def within(property: Property, value: float) -> float:
+    """The nearest value in the property's range."""
+    low = -math.inf if property.minimum is None else property.minimum
+    high = math.inf if property.maximum is None else property.maximum
+    return min(max(value, low), high)
 
 
 def _implied(device: Device, said: str) -> str | None:

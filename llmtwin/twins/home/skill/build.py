@@ -64,7 +64,7 @@ def main(
     base: Annotated[Path, typer.Option(help="Folder of the base, already dequantised.")],
     base_hash: Annotated[str, typer.Option(help="The base's hash.")],
     checkpoint: Annotated[Path, typer.Option(help="Where a killed run goes on from.")],
-    count: Annotated[int, typer.Option(help="How many examples.")] = 12000,
+    count: Annotated[int, typer.Option(help="How many examples.")] = 14000,
     without: Annotated[Path | None, typer.Option(help="Folder of test sentences to keep out.")] = None,
 ) -> None:
     """Tune the home skill."""
