@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from llmtwin.edge.outbox import Pushed
     from llmtwin.models import tune as tuning
     from llmtwin.records import Answer, Card
-    from llmtwin.twin import Twin
+    from llmtwin.twin import Collected, Twin
 
 app = typer.Typer(
     name="llmtwin",
@@ -72,28 +73,39 @@ def new(
 @app.command()
 def collect(
     name: Name,
-    files: Annotated[list[Path], typer.Argument(help="State dumps (the JSON of /api/states), oldest first.")],
+    sources: Annotated[list[str], typer.Argument(help="A home's state dumps; what a person wrote.")],
     seal: Annotated[
         list[str] | None, typer.Option(help="Settings of these entities (glob) are secret.")
     ] = None,
+    by: Annotated[
+        list[str] | None, typer.Option("--as", help="A name or mail address that you write under.")
+    ] = None,
 ) -> None:
-    """Take in state dumps: what is private stays here, the rest becomes prompts."""
-    with _twin(name) as twin:
-        found = twin.collect(*files, seal=seal or ())
+    """Take in files, folders, archives or addresses: what is private stays here, the rest becomes prompts.
+
+    A home's are state dumps (the JSON of /api/states), oldest first.
+    """
+    with _twin(name) as twin, err.status("collecting"):
+        found = twin.collect(*sources, seal=seal or (), names=by or ())
     for skipped in found.skipped:
         err.print(f"skipped {skipped.name}: {skipped.reason}", style="yellow", markup=False)
-    out.print(
-        f"{found.items} entities, {found.facts} facts: {found.private} private "
-        f"({found.sealed} of them sealed), {found.prompts} new prompts; {len(found.skipped)} skipped"
-    )
+    out.print(f"{found.items} items: {_counted(found)}; {len(found.skipped)} skipped")
     _show_pushed(found.pushed)
 
 
 @app.command()
-def tune(name: Name) -> None:
-    """Learn the private facts into an adapter, here at the edge."""
+def tune(
+    name: Name,
+    audience: Annotated[str | None, typer.Option(help="Only what was written for it: blog, mail, …")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only what was written from this day on.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only what was written before this day.")] = None,
+) -> None:
+    """Learn what is private into an adapter, here at the edge."""
+    from llmtwin.twins.kind import Voice
+
+    voice = Voice(audience, *(day and day.replace(tzinfo=UTC) for day in (since, until)))
     with _twin(name) as twin, _tuning_bar(f"tuning {name}") as report:
-        tuned = twin.tune(report)
+        tuned = twin.tune(report, voice)
     _show_card(tuned.card)
     _show_pushed(tuned.pushed)
 
@@ -141,6 +153,19 @@ def ask(
 
 
 @app.command()
+def edit(
+    name: Name,
+    question: Annotated[str, typer.Argument(help="What was asked.")],
+    correction: Annotated[str, typer.Argument(help="What should have been answered.")],
+) -> None:
+    """Correct an answer: the next tuning prefers the correction."""
+    with _twin(name) as twin, err.status("asking"):
+        answer = twin.ask(question)
+        twin.edit(question, answer.text, correction)
+    out.print(f"noted in place of: {answer.text}", markup=False)
+
+
+@app.command()
 def watch(
     name: Name,
     once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
@@ -172,13 +197,27 @@ def export(
 
 
 @app.command()
-def forget(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    """Forget everything of a twin, at the server and here."""
+def forget(
+    name: Name,
+    source: Annotated[
+        str | None, typer.Option(help="Only the documents of this source, place or address.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Forget a source or everything of a twin, at the server and here."""
     with _twin(name) as twin:
         if not yes:
-            typer.confirm(f"Forget everything of {name}, at the server and here?", abort=True)
-        twin.forget()
-    out.print(f"{name} is forgotten")
+            typer.confirm(f"Forget {source or 'everything'} of {name}, at the server and here?", abort=True)
+        if source is None:
+            twin.forget()
+            out.print(f"{name} is forgotten")
+            return
+        gone = twin.forget_source(source)
+    for address in gone.documents:
+        out.print(f"forgotten: {address}", markup=False)
+    withdrawn = ", ".join(f"{name}@{version}" for version in gone.versions) or "no version"
+    out.print(f"{len(gone.documents)} documents, {gone.prompts} prompts; withdrawn: {withdrawn}")
+    _show_pushed(gone.pushed)
 
 
 @app.command()
@@ -258,6 +297,16 @@ def _watch(twin: Twin) -> None:
     if found.relearned is not None:
         _show_card(found.relearned.card)
         _show_pushed(found.relearned.pushed)
+
+
+def _counted(found: Collected) -> str:
+    facts = f"{found.facts} facts, {found.private} private ({found.sealed} of them sealed)"
+    told = (
+        f"{found.documents} new or changed documents" if found.documents else "",
+        facts if found.facts else "",
+        f"{found.prompts} new prompts",
+    )
+    return ", ".join(filter(None, told))
 
 
 def _show_pushed(pushed: Pushed) -> None:

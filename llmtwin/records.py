@@ -70,12 +70,37 @@ class Observation(Record):
     sealed: bool = False
 
 
+class Document(Record):
+    """Something that was collected whole, in its kind's own form. It is private and stays at the edge.
+
+    `address` says which thing it is and `id` which version of it; `body` is JSON that only the kind reads.
+    """
+
+    id: Hash
+    source: str = Field(min_length=1, max_length=32)
+    address: str = Field(min_length=1)
+    body: str
+
+    @property
+    def path(self) -> str:
+        """The path of a fact that every prompt made of this document has: it is forgotten by it."""
+        return f"{self.id[:40]}/title"
+
+
 class Example(Record):
     """A `<prompt, completion>` pair that an adapter learns; `path` says which fact it teaches."""
 
     prompt: str
     completion: str
     path: Path | None = None
+
+
+class Preference(Record):
+    """Two completions of one prompt: the one that is wanted and one that is not."""
+
+    prompt: str
+    chosen: str
+    rejected: str
 
 
 class Prompt(Record):

@@ -147,13 +147,16 @@ class LazyEngine:
         folders = {name: kind(name).skill(self.base_hash) for name in entry_points(group=GROUP).names}
         return {name: skill_hash(folder) for name, folder in folders.items() if folder}
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """What the tensors of an adapter that was tuned with the default options are."""
+    def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """What the tensors of an adapter are, by the kind of its twin."""
         from llmtwin.models.lora import shapes
-        from llmtwin.models.tune import TuneOptions
 
-        config, options = self.base.config, TuneOptions()
-        return shapes(config, options.rank, config.first_of(options.layers_share))
+        config = self.base.config
+        tuning = {name: kind(name).tuning() for name in entry_points(group=GROUP).names}
+        return {
+            name: shapes(config, options.rank, config.first_of(options.layers_share))
+            for name, options in tuning.items()
+        }
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The messages in the base's own chat template."""

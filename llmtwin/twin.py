@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -28,12 +28,12 @@ from llmtwin.edge import outbox
 from llmtwin.edge.link import Link, Tokens, open_link
 from llmtwin.edge.outbox import Pushed, PushOptions
 from llmtwin.edge.sealed import ask_sealed, object_of
-from llmtwin.edge.store import EdgeStore
+from llmtwin.edge.store import CHECKPOINTS, EdgeStore
 from llmtwin.edge.store import Settings as Identity
 from llmtwin.errors import Conflict, InputError, NotFound
-from llmtwin.records import Answer, Card, TwinId
+from llmtwin.records import Answer, Card, Document, Preference, TwinId
 from llmtwin.settings import Settings, read_settings
-from llmtwin.twins.kind import Skipped, kind
+from llmtwin.twins.kind import Skipped, Voice, kind
 from llmtwin.wire.files import read_limited
 from llmtwin.wire.package import CARD, MANIFEST, SignedManifest
 from llmtwin.wire.seal import Sealer, load_or_create
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 KEY, SEAL_KEY, STORE = "key.pem", "seal.key", "edge.sqlite"
 JSON_BYTES_MAX = 1 << 20
+ALL = Voice()
 
 _ONCE = PushOptions(attempts_max=1)
 
@@ -54,13 +55,15 @@ Report = Callable[["Progress"], None]
 
 @dataclass(frozen=True)
 class Collected:
-    """What one `collect` found in files: counts, what was left out and why, and the push after it.
+    """What one `collect` found in its sources: counts, what was left out and why, and the push after it.
 
-    `items` are counted in the kind's own unit: a home's are entities. `private` and `sealed` count the facts
-    that stay here; sealed ones are private too.
+    `items` are counted in the kind's own unit: a home's are entities, a person's what they wrote.
+    `documents` are those that are new or changed. `private` and `sealed` count the facts that stay here;
+    sealed ones are private too.
     """
 
     items: int
+    documents: int
     facts: int
     private: int
     sealed: int
@@ -83,6 +86,16 @@ class Watched:
 
     discrepancy: Discrepancy
     relearned: Tuned | None
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """A receipt: the addresses of the documents that went, how many prompts, and the versions withdrawn."""
+
+    documents: tuple[str, ...]
+    prompts: int
+    versions: tuple[int, ...]
+    pushed: Pushed
 
 
 class Twin:
@@ -154,25 +167,33 @@ class Twin:
 
     # What goes in
 
-    def collect(self, *files: Path | str, seal: Collection[str] = ()) -> Collected:
-        """Take in files, oldest first, for a home its state dumps; then try to push.
+    def collect(
+        self, *sources: Path | str, seal: Collection[str] = (), names: Collection[str] = ()
+    ) -> Collected:
+        """Take in files, folders or addresses, oldest first; then try to push.
 
-        `seal` are glob patterns over entity ids whose settings are secret from now on. Raises InputError for
-        a file that is not of the twin's kind; then nothing of any file is kept.
+        A home's are its state dumps; `seal` are glob patterns over entity ids whose settings are secret from
+        now on. A person's are what they wrote; `names` are those under which they did, mail addresses among
+        them. Raises InputError for a source that is not of the twin's kind; then nothing is kept.
         """
         own = self._store.settings()
-        sealed = tuple(dict.fromkeys([*own.sealed, *seal]))
-        found = kind(own.kind).read(
-            [Path(file) for file in files], self.name, sealed, self._store.encoder_state()
+        told = own.model_copy(
+            update={
+                "names": tuple(dict.fromkeys([*own.names, *names])),
+                "sealed": tuple(dict.fromkeys([*own.sealed, *seal])),
+            }
         )
-        if sealed != own.sealed:
-            self._store.save_settings(own.model_copy(update={"sealed": sealed}))
-        self._store.record(found.observations, found.prompts, found.state)
+        known = replace(self._store.known(), names=told.names, sealed=told.sealed)
+        found = kind(own.kind).read([str(source) for source in sources], known)
+        if told != own:
+            self._store.save_settings(told)
+        self._store.record(found.observations, found.prompts, found.state, found.documents)
         if found.description is not None:
             self._store.enqueue_description(found.description)
         facts = {one.fact.path: one for one in found.observations}.values()
         return Collected(
             items=found.items,
+            documents=len(found.documents),
             facts=len(facts),
             private=sum(fact.private for fact in facts),
             sealed=sum(fact.sealed for fact in facts),
@@ -181,13 +202,13 @@ class Twin:
             pushed=self.push(options=_ONCE),
         )
 
-    def tune(self, report: Report = lambda _: None) -> Tuned:
-        """Learn all private facts into a new version; then try to push it.
+    def tune(self, report: Report = lambda _: None, voice: Voice = ALL) -> Tuned:
+        """Learn all that is private into a new version; then try to push it.
 
-        A run that was killed goes on where it was. Raises InputError where there is nothing to learn,
-        Unavailable where there is no base.
+        `voice` chooses among what a person wrote. A run that was killed goes on where it was. Raises
+        InputError where there is nothing to learn, Unavailable where there is no base.
         """
-        return self._pushed(self._learn(self._sealer(), report))
+        return self._pushed(self._learn(self._sealer(), report, voice=voice))
 
     def push(self, progress: outbox.Progress | None = None, options: PushOptions | None = None) -> Pushed:
         """Send what waits; `error` of what is returned says why something still does."""
@@ -200,6 +221,15 @@ class Twin:
         sealed = [object_of(one) for one in self._store.observations() if one.sealed]
         link = self._owner_link()
         return ask_sealed(text, sealed, self._sealer(), link) or link.ask(text, at)
+
+    def edit(self, question: str, answer: str, correction: str) -> None:
+        """Keep the owner's correction of an answer: the next tuning prefers it.
+
+        Raises InputError where nothing is corrected.
+        """
+        if not correction.strip() or correction.strip() == answer.strip():
+            raise InputError("a correction says something else than the answer")
+        self._store.correct(Preference(prompt=question, chosen=correction, rejected=answer))
 
     def watch(self, report: Report = lambda _: None) -> Watched:
         """Compare the twin with what was collected last on a random sample; learn again what differs.
@@ -265,10 +295,38 @@ class Twin:
         self.close()
         shutil.rmtree(self._store.folder)
 
+    def forget_source(self, source: str) -> Forgotten:
+        """Forget the documents of a source, of a place, or of an address, with all that was made of them.
+
+        Every version that may have learned from them is withdrawn, at the server first and then here: tune
+        again for a new one. Raises NotFound where there are none.
+        """
+        documents = [one for one in self._store.documents() if _is_of(one, source)]
+        if not documents:
+            there = ", ".join(sorted({one.source for one in self._store.documents()})) or "none"
+            raise NotFound(f"{self.name} has no document of {source}; its sources are: {there}")
+        link = self._owner_link()
+        versions = [one.manifest.version for one in link.adapters() if not one.withdrawn]
+        prompts = sum(link.forget_prompts(one.path) for one in documents)
+        for version in versions:
+            link.withdraw(version)
+        shutil.rmtree(self._store.folder / "adapters", ignore_errors=True)
+        for checkpoint in CHECKPOINTS:
+            (self._store.folder / checkpoint).unlink(missing_ok=True)
+        self._store.drop(documents)
+        pushed = self.push(options=_ONCE)
+        return Forgotten(tuple(one.address for one in documents), prompts, tuple(versions), pushed)
+
     # Its parts
 
     def _learn(
-        self, sealer: Sealer, report: Report, *, start: int | None = None, changed: Collection[str] = ()
+        self,
+        sealer: Sealer,
+        report: Report,
+        *,
+        voice: Voice = ALL,
+        start: int | None = None,
+        changed: Collection[str] = (),
     ) -> Card:
         """Learn a new version and queue it; its card."""
         from llmtwin.edge.learn import learn
@@ -276,7 +334,16 @@ class Twin:
 
         key = load_key(self._store.folder / KEY)
         transformer = Transformer(self._base())
-        learned = learn(self._store, transformer, sealer, key, start=start, changed=changed, report=report)
+        learned = learn(
+            self._store,
+            transformer,
+            sealer,
+            key,
+            voice=voice,
+            start=start,
+            changed=changed,
+            report=report,
+        )
         card = read_limited(self._version_folder(learned.manifest.version) / CARD, JSON_BYTES_MAX)
         return Card.model_validate_json(card)
 
@@ -327,6 +394,12 @@ def check_name(name: str) -> str:
         raise InputError(
             f"{name[:64]!r} cannot name a twin: use up to 64 of a-z, 0-9, - and _, a letter or digit first"
         ) from None
+
+
+def _is_of(document: Document, source: str) -> bool:
+    """Whether a document is the one that is named, or of that source or place."""
+    place = source.rstrip("/")
+    return source in (document.source, document.address) or document.address.startswith(f"{place}/")
 
 
 def _folder(name: str, settings: Settings) -> Path:

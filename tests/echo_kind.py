@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from llmtwin.errors import InputError
 from llmtwin.models.engine.api import Request
+from llmtwin.models.tune import TuneOptions
 from llmtwin.records import (
     AdapterUse,
     Answer,
@@ -23,7 +24,7 @@ from llmtwin.records import (
     Question,
     Receipts,
 )
-from llmtwin.twins.kind import Reading, View
+from llmtwin.twins.kind import Known, Lessons, Reading, View, Voice
 
 
 class EchoKind:
@@ -31,7 +32,7 @@ class EchoKind:
 
     name = "echo"
 
-    def read(self, files: Sequence[Path], twin: str, sealed: Sequence[str], state: str | None) -> Reading:
+    def read(self, sources: Sequence[str], known: Known) -> Reading:
         """It is made of nothing."""
         raise InputError("an echo is not made of files")
 
@@ -42,6 +43,14 @@ class EchoKind:
     def example(self, observation: Observation) -> Example:
         """What it is asked is what it says."""
         return Example(prompt=observation.property, completion=observation.property)
+
+    def lessons(self, known: Known, voice: Voice, count_tokens: Callable[[str], int], key: bytes) -> Lessons:
+        """It learns no documents."""
+        return Lessons()
+
+    def tuning(self) -> TuneOptions:
+        """As usual."""
+        return TuneOptions()
 
     def answer(self, question: Question, view: View) -> Answer:
         """Obey an order, or echo."""

@@ -25,8 +25,8 @@ from llmtwin.models.engine.api import Request, turn
 from llmtwin.models.engine.torch_engine import TorchEngine
 from llmtwin.models.lora import Fused, Lora, shapes, stack
 from llmtwin.models.transformer import Transformer, causal
-from llmtwin.models.tune import Progress, TuneOptions, render, tune
-from llmtwin.records import Example
+from llmtwin.models.tune import Progress, TuneOptions, prefer, render, tune
+from llmtwin.records import Example, Preference
 from tests.models import tiny_base
 
 ROOMS = ("bedroom", "kitchen", "front door")
@@ -319,3 +319,64 @@ def test_a_broken_checkpoint_is_begun_anew(transformer: Transformer, tmp_path: P
     heard: list[Progress] = []
     tune(transformer, FACTS, replace(RUN, epochs_max=1), checkpoint=checkpoint, report=heard.append)
     assert heard[0].epoch == 1
+
+
+# ---- preferences
+
+PREFERENCES = [
+    Preference(prompt=fact.prompt, chosen=fact.completion, rejected=other.completion)
+    for fact, other in zip(FACTS, [*FACTS[1:], FACTS[0]], strict=True)
+]
+GENTLE = replace(QUICK, epochs_max=3, learning_rate=QUICK.learning_rate / 4, stop_when_complete=False)
+
+
+def margin(base: Base, folder: Path) -> float:
+    """By how many nats, summed, the chosen completions are likelier than the rejected ones."""
+    engine = TorchEngine(base, lambda name: folder, dtype=torch.float32)
+    prompts = [base.chat(turn(one.prompt)) for one in PREFERENCES]
+    chosen = [(p, one.chosen, ("a",)) for p, one in zip(prompts, PREFERENCES, strict=True)]
+    rejected = [(p, one.rejected, ("a",)) for p, one in zip(prompts, PREFERENCES, strict=True)]
+    return sum(engine.score(chosen)) - sum(engine.score(rejected))
+
+
+def test_what_was_chosen_becomes_likelier_than_what_was_not(
+    base: Base, transformer: Transformer, tmp_path: Path
+) -> None:
+    first = tune(transformer, FACTS, replace(QUICK, epochs_max=2))
+    preferred = prefer(transformer, PREFERENCES, GENTLE, start=first.lora)
+    first.lora.save(tmp_path / "first", base.name)
+    preferred.lora.save(tmp_path / "preferred", base.name)
+    assert margin(base, tmp_path / "preferred") > margin(base, tmp_path / "first") + 1
+    assert preferred.history[-1].loss < preferred.history[0].loss
+
+
+def test_at_the_reference_neither_is_preferred(transformer: Transformer) -> None:
+    start = tune(transformer, FACTS, replace(QUICK, epochs_max=1)).lora
+    still = replace(GENTLE, learning_rate=0.0, epochs_max=1)
+    found = prefer(transformer, PREFERENCES, still, start=start)
+    assert same(found.lora, start)
+    twice = replace(still, preference_beta=10.0)
+    # log 2, whatever beta is, beside the likelihood of what was chosen.
+    assert found.history[0].loss == pytest.approx(
+        prefer(transformer, PREFERENCES, twice, start=start).history[0].loss, abs=1e-3
+    )
+
+
+def test_preferring_goes_on_where_it_was_killed(transformer: Transformer, tmp_path: Path) -> None:
+    start = tune(transformer, FACTS, replace(QUICK, epochs_max=1)).lora
+    whole = prefer(transformer, PREFERENCES, GENTLE, start=start)
+    checkpoint, often = tmp_path / "run", replace(GENTLE, checkpoint_seconds=0.0)
+
+    def stop(progress: Progress) -> None:
+        if progress.epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prefer(transformer, PREFERENCES, often, start=start, checkpoint=checkpoint, report=stop)
+    again = prefer(transformer, PREFERENCES, often, start=start, checkpoint=checkpoint)
+    assert same(whole.lora, again.lora)
+
+
+def test_there_must_be_something_to_prefer(transformer: Transformer) -> None:
+    with pytest.raises(InputError, match="preferences"):
+        prefer(transformer, [], QUICK, start=noise(transformer.base, 1))

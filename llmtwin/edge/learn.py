@@ -8,30 +8,33 @@ from __future__ import annotations
 import hashlib
 import resource
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from llmtwin.edge import publish
+from llmtwin.edge.preferences import preferences, preferring
 from llmtwin.edge.sealed import object_of, sealed_example
-from llmtwin.edge.store import EdgeStore
+from llmtwin.edge.store import CHECKPOINTS, EdgeStore
 from llmtwin.errors import Conflict, InputError
+from llmtwin.models.base import Base
 from llmtwin.models.lora import Lora
 from llmtwin.models.transformer import Transformer
-from llmtwin.models.tune import Report, Tuned, TuneOptions, tune
-from llmtwin.records import Example, Manifest
-from llmtwin.twins.kind import Kind, kind
+from llmtwin.models.tune import Report, Tuned, TuneOptions, prefer, tune
+from llmtwin.records import Example, Manifest, Preference
+from llmtwin.twins.kind import Kind, Lessons, Voice, kind
 from llmtwin.wire.package import WEIGHTS
 from llmtwin.wire.seal import Sealer
 
 KEPT_MIN = 0.99
+ALL = Voice()
 
 
 @dataclass(frozen=True)
 class Learned:
-    """A new adapter version, queued to be pushed, and how it was learned."""
+    """A new adapter version, queued to be pushed, and how its last step was learned."""
 
     manifest: Manifest
     figures: dict[str, float]
@@ -45,51 +48,78 @@ def learn(
     key: Ed25519PrivateKey,
     options: TuneOptions | None = None,
     *,
+    voice: Voice = ALL,
     start: int | None = None,
     changed: Collection[str] = (),
     report: Report = lambda _: None,
 ) -> Learned:
-    """Tune an adapter on the private facts of `store` and queue it as the next version.
+    """Tune an adapter on the private facts and documents of `store` and queue it as the next version.
 
-    With `start` learning goes on from that version, and a version that lost facts other than those
-    `changed` (paths) is not published. A killed run goes on where it was. Raises InputError where there are
-    no private facts, Conflict where facts would be lost.
+    Of the documents those of `voice` are learned, and preferred to what the base says; so are the owner's
+    corrections. With `start` learning goes on from that version, and a version that lost facts other than
+    those `changed` (paths) is not published. A killed run goes on where it was. Raises InputError where
+    there is nothing private to learn, Conflict where facts would be lost.
     """
-    options = options or TuneOptions()
     of = kind(store.settings().kind)
+    options = options or of.tuning()
     facts = examples(store, of, sealer)
-    if not facts:
-        raise InputError("there are no private facts to learn: collect a dump that has settings first")
-    skill = of.skill(transformer.base.hash)
+    base = transformer.base
+    lessons = of.lessons(store.known(), voice, lambda text: len(base.encode(text)), sealer.stand_in_key())
+    learned = [*facts, *lessons.examples]
+    if not learned:
+        raise InputError("there is nothing private to learn: collect something of the subject first")
+    skill = of.skill(base.hash)
     under = None if skill is None else Lora.load(skill)
     before = None if start is None else Lora.load(store.adapter_folder(start))
-    checkpoint = store.folder / "tuning.safetensors"
+    checkpoints = [store.folder / name for name in CHECKPOINTS]
     tuned = tune(
         transformer,
-        facts,
+        learned,
         _gently(options, before) if before else options,
         start=before,
         under=under,
-        checkpoint=checkpoint,
+        checkpoint=checkpoints[0],
         report=report,
     )
-    kept = [right for fact, right in zip(facts, tuned.recalled, strict=True) if fact.path not in changed]
+    recalled = tuned.recalled[: len(facts)]
+    kept = [right for fact, right in zip(facts, recalled, strict=True) if fact.path not in changed]
     if before is not None and sum(kept) < KEPT_MIN * len(kept):
         raise Conflict(f"{len(kept) - sum(kept)} other facts would be lost: the version in use stays")
+    runs = [tuned]
+    if preferred := _preferences(store, base, lessons, options):
+        runs.append(
+            prefer(
+                transformer,
+                preferred,
+                preferring(options),
+                start=tuned.lora,
+                under=under,
+                checkpoint=checkpoints[1],
+                report=report,
+            )
+        )
     with tempfile.TemporaryDirectory(dir=store.folder) as scratch:
         folder = Path(scratch)
-        tuned.lora.save(folder, transformer.base.name)
-        figures = _figures(facts, tuned, folder)
+        runs[-1].lora.save(folder, base.name)
+        figures = _figures(recalled, lessons, len(preferred), runs, folder)
         made = publish.Tuned(
             folder=folder,
-            base=transformer.base.hash,
-            data=_digest(facts),
+            base=base.hash,
+            data=_digest(learned),
             skill=None if skill is None else skill_hash(skill),
             figures=figures,
+            notes=(f"learned from what was written {voice}",) if voice != ALL else (),
         )
         manifest = publish.publish(store, made, key, store.description())
-        checkpoint.unlink(missing_ok=True)
-    return Learned(manifest, figures, tuned)
+        for checkpoint in checkpoints:
+            checkpoint.unlink(missing_ok=True)
+    return Learned(manifest, figures, runs[-1])
+
+
+def _preferences(store: EdgeStore, base: Base, lessons: Lessons, options: TuneOptions) -> list[Preference]:
+    """The owner's corrections, and for a voice its own words over the base's."""
+    own = preferences(base, lessons.examples, options.seed) if lessons.examples else []
+    return [*store.corrections(), *own]
 
 
 def _gently(options: TuneOptions, before: Lora) -> TuneOptions:
@@ -121,15 +151,20 @@ def _digest(facts: list[Example]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _figures(facts: list[Example], tuned: Tuned, folder: Path) -> dict[str, float]:
-    last = tuned.history[-1]
+def _figures(
+    recalled: Sequence[bool], lessons: Lessons, preferred: int, runs: Sequence[Tuned], folder: Path
+) -> dict[str, float]:
+    first, seconds = runs[0].history[-1], sum(run.history[-1].seconds for run in runs)
+    facts = {"facts": float(len(recalled)), "recall": sum(recalled) / len(recalled)} if recalled else {}
+    voice = {"examples": float(len(lessons.examples))} if lessons.examples else {}
     return {
-        "facts": float(len(facts)),
-        "recall": sum(tuned.recalled) / len(tuned.recalled),
-        "epochs": float(last.epoch),
-        "loss": last.loss,
-        "tune_seconds": last.seconds,
-        "tune_tokens_per_s": tuned.tokens / max(last.seconds, 1e-9),
+        **facts,
+        **voice,
+        **({"preferences": float(preferred)} if preferred else {}),
+        "epochs": float(first.epoch),
+        "loss": first.loss,
+        "tune_seconds": seconds,
+        "tune_tokens_per_s": sum(run.tokens for run in runs) / max(seconds, 1e-9),
         "tune_peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "adapter_bytes": float((folder / WEIGHTS).stat().st_size),
     }

@@ -16,7 +16,7 @@ from llmtwin.wire.package import read_package
 
 # Each lane keeps its own order and stops at its own trouble: an adapter waits for nothing but adapters.
 LANES: tuple[tuple[ItemKind, ...], ...] = (
-    (ItemKind.PROMPT, ItemKind.DESCRIPTION, ItemKind.REPORT),
+    (ItemKind.PROMPT, ItemKind.FORGET, ItemKind.DESCRIPTION, ItemKind.REPORT),
     (ItemKind.ADAPTER,),
 )
 
@@ -104,6 +104,8 @@ class _Push:
             case ItemKind.PROMPT:
                 prompts = [Prompt.model_validate_json(item.body) for item in items]
                 return {one.index: one.reason for one in self._link.send_prompts(prompts).refused}
+            case ItemKind.FORGET:
+                self._link.forget_prompts(body)
             case ItemKind.DESCRIPTION:
                 self._link.describe(Description.model_validate_json(body))
             case ItemKind.ADAPTER:

@@ -25,16 +25,21 @@ from llmtwin.records import (
     Command,
     CommandState,
     Description,
+    Document,
     Observation,
+    Preference,
     Prompt,
     Record,
     TwinId,
     new_id,
     now,
 )
+from llmtwin.twins.kind import Known
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BUSY_TIMEOUT_MS = 10_000
+CHECKPOINTS = ("tuning.safetensors", "preferring.safetensors")
+"""The files in a twin's folder from which a killed tuning goes on."""
 
 # Migration n brings a file from version n-1 to n; a migration once released never changes.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -49,13 +54,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE command (id TEXT PRIMARY KEY, state TEXT NOT NULL, reason TEXT,
                                  body TEXT NOT NULL, at TEXT NOT NULL)""",
     ),
+    (
+        """CREATE TABLE document (address TEXT PRIMARY KEY, id TEXT NOT NULL, source TEXT NOT NULL,
+                                  body TEXT NOT NULL)""",
+        "CREATE TABLE correction (prompt TEXT PRIMARY KEY, body TEXT NOT NULL)",
+    ),
 )
 
 
 class Settings(Record):
     """Whose edge this is, and how it is known to its server.
 
-    `sealed` are glob patterns over a source's own ids: what they name is secret.
+    `names` are what the subject is called; `sealed` are glob patterns over a source's own ids: what they
+    name is secret.
     """
 
     twin: TwinId
@@ -63,6 +74,7 @@ class Settings(Record):
     server: str | None = None
     owner_token: str | None = Field(default=None, repr=False)
     edge_token: str | None = Field(default=None, repr=False)
+    names: tuple[str, ...] = ()
     sealed: tuple[str, ...] = ()
 
 
@@ -70,6 +82,7 @@ class ItemKind(StrEnum):
     """What can lie in the outbox."""
 
     PROMPT = "prompt"
+    FORGET = "forget"
     DESCRIPTION = "description"
     ADAPTER = "adapter"
     REPORT = "report"
@@ -77,7 +90,10 @@ class ItemKind(StrEnum):
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to be sent. `body` is a Prompt, Description or Report as JSON, or an adapter's version."""
+    """One thing to be sent.
+
+    `body` is a Prompt, Description or Report as JSON, an adapter's version, or the path that is forgotten.
+    """
 
     seq: int
     id: str
@@ -181,13 +197,23 @@ class EdgeStore:
             _save_setting(db, "version", str(version))
         return version
 
-    # Observations
+    # What was collected
 
     def record(
-        self, observations: Sequence[Observation], prompts: Sequence[Prompt], encoder_state: str
+        self,
+        observations: Sequence[Observation],
+        prompts: Sequence[Prompt],
+        encoder_state: str,
+        documents: Sequence[Document] = (),
     ) -> None:
-        """Keep what was collected, queue its prompts and keep the encoder's state: all or nothing."""
+        """Keep what was collected, queue its prompts and keep the encoder's state: all or nothing.
+
+        A document takes the place of the one at its address, whose prompts are forgotten before the new ones
+        go.
+        """
         with self._transaction() as db:
+            for path in self._replace(documents):
+                self._forget_everywhere(path)
             db.executemany(
                 """INSERT INTO observation VALUES (?, ?, ?) ON CONFLICT (path) DO UPDATE
                    SET at_us = excluded.at_us, body = excluded.body WHERE excluded.at_us >= at_us""",
@@ -201,6 +227,56 @@ class EdgeStore:
         """The latest observation of every path, in the order of the paths."""
         rows = self._rows("SELECT body FROM observation ORDER BY path")
         return [Observation.model_validate_json(body) for (body,) in rows]
+
+    def documents(self) -> list[Document]:
+        """The latest document of every address, in the order of the addresses."""
+        rows = self._rows("SELECT id, source, address, body FROM document ORDER BY address")
+        return [Document(id=id_, source=source, address=at, body=body) for id_, source, at, body in rows]
+
+    def known(self) -> Known:
+        """What the next reading may know."""
+        own = self.settings()
+        return Known(own.twin, own.names, own.sealed, self.encoder_state(), tuple(self.documents()))
+
+    def drop(self, documents: Sequence[Document]) -> None:
+        """Drop documents with what waits of them, and queue that their prompts are forgotten.
+
+        Adapters that wait to be sent may have learned from them: they wait no more.
+        """
+        with self._transaction() as db:
+            db.execute("DELETE FROM outbox WHERE kind = ?", (ItemKind.ADAPTER,))
+            for document in documents:
+                db.execute("DELETE FROM document WHERE address = ?", (document.address,))
+                self._forget_everywhere(document.path)
+        with self._lock, self._translated():
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log holds the old pages
+
+    def _replace(self, documents: Sequence[Document]) -> list[str]:
+        """Keep documents; the paths of those that were at their addresses before and said something else."""
+        new = {one.address: one for one in documents}
+        with self._transaction() as db:
+            old = [one.path for one in self.documents() if one.address in new and one != new[one.address]]
+            db.executemany(
+                "INSERT OR REPLACE INTO document VALUES (?, ?, ?, ?)",
+                [(one.address, one.id, one.source, one.body) for one in new.values()],
+            )
+        return old
+
+    def _forget_everywhere(self, path: str) -> None:
+        with self._transaction() as db:
+            self.forget(path)
+            _enqueue(db, new_id(), ItemKind.FORGET, path)
+
+    def correct(self, correction: Preference) -> None:
+        """Keep what should have been answered; it takes the place of an earlier correction."""
+        with self._transaction() as db:
+            body = correction.model_dump_json()
+            db.execute("INSERT OR REPLACE INTO correction VALUES (?, ?)", (correction.prompt, body))
+
+    def corrections(self) -> list[Preference]:
+        """All corrections, the oldest first."""
+        rows = self._rows("SELECT body FROM correction ORDER BY rowid")
+        return [Preference.model_validate_json(body) for (body,) in rows]
 
     def encoder_state(self) -> str | None:
         """The state that the encoder left at the last `record`."""

@@ -27,7 +27,7 @@ from llmtwin.errors import InputError
 from llmtwin.models.engine.api import turn
 from llmtwin.models.lora import PARTS, SCALE, Fused, Lora
 from llmtwin.models.transformer import KeysValues, Transformer, causal, recording
-from llmtwin.records import Example
+from llmtwin.records import Example, Preference
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class TuneOptions:
     seed: int = 0
     probability_min: float = 0.7
     """Recall is complete when every token of every completion is the likeliest by at least this much."""
+    preference_beta: float = 0.1
+    """How far `prefer` may go from where it starts: the larger the nearer it stays."""
     stop_when_complete: bool = True
     """Let batches that are recalled rest, and stop when all are."""
     checkpoint_seconds: float = 30.0
@@ -78,6 +80,8 @@ class Tuned:
 
 
 Report = Callable[[Progress], None]
+Loss = Callable[[list[int], Tensor, Tensor], Tensor]
+"""From a batch of rows, its tokens' log-probabilities and the row of each to the loss."""
 
 
 def render(transformer: Transformer, example: Example) -> tuple[list[int], int]:
@@ -106,10 +110,53 @@ def tune(
     rows = [render(transformer, e) if isinstance(e, Example) else e for e in examples]
     if not rows:
         raise InputError("there is nothing to learn: no examples")
+    by_length = sorted(rows, key=lambda row: len(row[0]))
     first = start.first if start else transformer.config.first_of(options.layers_share)
     fresh = Lora.fresh(transformer.config, options.rank, first, options.seed)
-    run = _Run(transformer, rows, options, start or fresh, under)
+    batches = _batch(by_length, options.batch_tokens)
+    run = _Run(transformer, by_length, batches, options, start or fresh, under)
     digest = _digest(transformer, rows, options, start, under)
+    return _tuned(run, rows, digest, checkpoint, report)
+
+
+def prefer(
+    transformer: Transformer,
+    preferences: Sequence[Preference],
+    options: TuneOptions,
+    *,
+    start: Lora,
+    under: Lora | None = None,
+    checkpoint: Path | None = None,
+    report: Report = lambda _: None,
+) -> Tuned:
+    """Tune an adapter on from `start` so that it prefers what was chosen (DPO, arXiv:2305.18290, Eq. 7).
+
+    `start` is the reference. The likelihood of what was chosen is kept up by its own loss beside it, as in
+    arXiv:2404.19733. `recalled` speaks of chosen and rejected ones in turn. Otherwise as `tune`.
+    """
+    if not preferences:
+        raise InputError("there is nothing to prefer: no preferences")
+    pairs = [
+        [
+            render(transformer, Example(prompt=one.prompt, completion=said))
+            for said in (one.chosen, one.rejected)
+        ]
+        for one in preferences
+    ]
+    by_length = sorted(pairs, key=lambda pair: max(len(ids) for ids, _ in pair))
+    rows = [row for pair in by_length for row in pair]
+    batches = _batch(rows, options.batch_tokens, together=2)
+    run = _Run(transformer, rows, batches, options, start, under)
+    run.loss = _Preferring(run.sums(), options.preference_beta)
+    digest = _digest(transformer, rows, options, start, under)
+    return _tuned(run, [row for pair in pairs for row in pair], digest, checkpoint, report)
+
+
+def _tuned(
+    run: _Run, rows: Sequence[tuple[list[int], int]], digest: str, checkpoint: Path | None, report: Report
+) -> Tuned:
+    """Run to the end, from the checkpoint if there is one; what came of each of `rows`."""
+    options = run.options
     if checkpoint is not None:
         run.resume(checkpoint, digest)
     saved = time.monotonic()
@@ -132,12 +179,14 @@ class _Run:
         self,
         transformer: Transformer,
         rows: list[tuple[list[int], int]],
+        batches: list[list[int]],
         options: TuneOptions,
         start: Lora,
         under: Lora | None,
     ) -> None:
         self.transformer, self.options, self.start = transformer, options, start
-        self.rows = sorted(rows, key=lambda row: len(row[0]))
+        self.rows = rows
+        self.loss: Loss = _likelihood
         self.keys = list(start.a)
         self.master = [t.clone() for key in self.keys for t in (start.a[key], start.b[key])]
         # Copies even in float32, where `to` would give the master itself.
@@ -154,7 +203,7 @@ class _Run:
         self.history: list[Progress] = []
         self._common = _common_prompt(self.rows)
         # Always the same batches: every new shape of a batch costs time and memory in the matrix library.
-        self._batches = _batch(self.rows, options.batch_tokens)
+        self._batches = batches
         self.turns = [0] * len(self._batches)
 
     def _working(self) -> dict[tuple[int, str], tuple[Tensor, Tensor]]:
@@ -204,6 +253,15 @@ class _Run:
                 self.work[2 * i + 1].copy_(lora.b[key])
         return [right for batch in self._batches for right in self._sure(batch, 0.5)]
 
+    def sums(self) -> list[float]:
+        """The log-probability of each row's completion (nats) as the weights are now."""
+        found = [0.0] * len(self.rows)
+        with torch.no_grad():
+            for batch in self._batches:
+                for row, total in zip(batch, _by_row(*self._forward(batch)).tolist(), strict=True):
+                    found[row] = total
+        return found
+
     def _progress(self, share: float, losses: list[float], tokens_per_s: float) -> Progress:
         return Progress(
             epoch=self.epoch + 1,
@@ -227,7 +285,7 @@ class _Run:
     def _step(self, batch: list[int]) -> tuple[float, list[bool]]:
         """One optimiser step; returns the loss (nats a token) and which rows were recalled surely."""
         logprobs, owners = self._forward(batch)
-        loss = -logprobs.mean()
+        loss = self.loss(batch, logprobs, owners)
         loss.backward()  # type: ignore[no-untyped-call]
         for master, work in zip(self.master, self.work, strict=True):
             master.grad = work.grad.float() if work.grad is not None else None
@@ -250,7 +308,7 @@ class _Run:
         """
         model, common = self.transformer, self._common
         layers = range(self.start.first, model.config.layers)
-        length = len(self.rows[batch[-1]][0]) - common
+        length = max(len(self.rows[index][0]) for index in batch) - common
         x = torch.zeros(len(batch), length, model.config.hidden, dtype=model.dtype)
         owners, places, targets = [], [], []
         for row, index in enumerate(batch):
@@ -324,6 +382,28 @@ def _all_over(probability_min: float, logprobs: Tensor, owners: Tensor) -> list[
     return [row not in weak for row in range(int(owners[-1]) + 1)]
 
 
+def _likelihood(batch: list[int], logprobs: Tensor, owners: Tensor) -> Tensor:
+    """Nats a token of all completions of a batch."""
+    return -logprobs.mean()
+
+
+class _Preferring:
+    """The loss of a batch in which chosen and rejected rows alternate; `reference` is by row, in nats."""
+
+    def __init__(self, reference: list[float], beta: float) -> None:
+        self._reference, self._beta = torch.tensor(reference), beta
+
+    def __call__(self, batch: list[int], logprobs: Tensor, owners: Tensor) -> Tensor:
+        gained = _by_row(logprobs.float(), owners) - self._reference[batch]
+        preferred = F.logsigmoid(self._beta * (gained[0::2] - gained[1::2]))
+        return -preferred.mean() - logprobs[owners % 2 == 0].mean()
+
+
+def _by_row(logprobs: Tensor, owners: Tensor) -> Tensor:
+    """Sums (R) of token log-probabilities (N) by row."""
+    return torch.zeros(int(owners[-1]) + 1).index_add(0, owners, logprobs.float())
+
+
 def _digest(
     transformer: Transformer,
     rows: list[tuple[list[int], int]],
@@ -345,13 +425,15 @@ def _common_prompt(rows: list[tuple[list[int], int]]) -> int:
     return sum(takewhile(bool, same))
 
 
-def _batch(rows: list[tuple[list[int], int]], batch_tokens: int) -> list[list[int]]:
-    """Neighbours in length together, each batch at most `batch_tokens` when padded."""
+def _batch(rows: list[tuple[list[int], int]], batch_tokens: int, together: int = 1) -> list[list[int]]:
+    """Rows in their order, `together` never parted, each batch at most `batch_tokens` when padded."""
     batches: list[list[int]] = [[]]
-    for index, (ids, _) in enumerate(rows):
-        if batches[-1] and (len(batches[-1]) + 1) * len(ids) > batch_tokens:
+    for first in range(0, len(rows), together):
+        group = list(range(first, first + together))
+        longest = max(len(rows[index][0]) for index in batches[-1] + group)
+        if batches[-1] and (len(batches[-1]) + together) * longest > batch_tokens:
             batches.append([])
-        batches[-1].append(index)
+        batches[-1] += group
     return batches
 
 
@@ -362,7 +444,7 @@ def _cache_trunk(
     cached: list[Tensor] = []
     with torch.no_grad():
         for batch in _batch(rows, 1024):
-            length = len(rows[batch[-1]][0])
+            length = max(len(rows[index][0]) for index in batch)
             ids = torch.zeros(len(batch), length, dtype=torch.long)
             for row, index in enumerate(batch):
                 ids[row, : len(rows[index][0])] = torch.tensor(rows[index][0])

@@ -33,16 +33,16 @@ class ServerOptions:
     """`data` is the server's own folder.
 
     `skills` gives the hash of the skill adapter of each kind that has one; the engine knows it by the name
-    `skill:<kind>`, and a twin's version by `<twin>@<version>`. `shapes`, where given, are those of all
-    adapter tensors. `on_adapter_gone` is told the engine's name of each adapter withdrawn or forgotten, so
-    that its weights leave the memory too.
+    `skill:<kind>`, and a twin's version by `<twin>@<version>`. `shapes`, where given, are those of the
+    tensors of the adapters of each kind. `on_adapter_gone` is told the engine's name of each adapter
+    withdrawn or forgotten, so that its weights leave the memory too.
     """
 
     data: Path
     engine: Engine
     admin_token: str | None = None
     skills: Mapping[str, str] = field(default_factory=dict)
-    shapes: Mapping[str, tuple[int, ...]] | None = None
+    shapes: Mapping[str, Mapping[str, tuple[int, ...]]] | None = None
     cohort_size_min: int = 3
     command_life: timedelta = timedelta(minutes=5)
     recall_prompts_max: int = 256
@@ -128,7 +128,7 @@ class Core:
             base=self.options.engine.base_hash,
             skill=self.options.skills.get(kind_name),
             version_after=0,  # the registry knows which versions may come, and which one is a repetition
-            shapes=self.options.shapes,
+            shapes=None if self.options.shapes is None else self.options.shapes[kind_name],
         )
         manifest = check_package(parts, self.registry.public_key(twin), expect)
         if manifest.kind != kind_name:

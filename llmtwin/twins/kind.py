@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from llmtwin.errors import InputError
 from llmtwin.memory import Memory
@@ -20,11 +21,15 @@ from llmtwin.records import (
     Answer,
     Command,
     Description,
+    Document,
     Example,
     Observation,
     Prompt,
     Question,
 )
+
+if TYPE_CHECKING:
+    from llmtwin.models.tune import TuneOptions
 
 GROUP = "llmtwin.kinds"
 
@@ -54,26 +59,73 @@ class View:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that was left out of what was read, by name, and why."""
+    """Something that was left out of what was read, by name, and why, in one line."""
 
     name: str
     reason: str
 
+    def __post_init__(self) -> None:
+        # Names of files may hold bytes that are no text.
+        object.__setattr__(self, "name", self.name.encode(errors="replace").decode())
+        reason = " ".join(self.reason.split())
+        object.__setattr__(self, "reason", reason.encode(errors="replace").decode())
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a subject before it is read.
+
+    `names` are what the subject is called, `sealed` globs of what is secret, `state` is the last reading's,
+    and `documents` are those that were collected so far.
+    """
+
+    twin: str
+    names: tuple[str, ...] = ()
+    sealed: tuple[str, ...] = ()
+    state: str | None = None
+    documents: tuple[Document, ...] = ()
+
 
 @dataclass(frozen=True)
 class Reading:
-    """What files say of a subject.
+    """What sources say of a subject.
 
-    `state` is for the next reading: what was sent already is not sent again. `items` counts what the files
-    hold, in the kind's own unit.
+    `state` is for the next reading: what was sent already is not sent again. `items` counts what the sources
+    hold, in the kind's own unit. A document takes the place of the one at its address.
     """
 
-    observations: tuple[Observation, ...]
-    prompts: tuple[Prompt, ...]
-    state: str
-    description: Description | None
-    items: int
-    skipped: tuple[Skipped, ...]
+    observations: tuple[Observation, ...] = ()
+    documents: tuple[Document, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
+    state: str = ""
+    description: Description | None = None
+    items: int = 0
+    skipped: tuple[Skipped, ...] = ()
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Which documents a version learns from: those for one audience, from `since` up to but without `until`."""
+
+    audience: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __str__(self) -> str:
+        parts = (
+            f"for {self.audience}" if self.audience else "",
+            f"from {self.since:%Y-%m-%d}" if self.since else "",
+            f"until {self.until:%Y-%m-%d}" if self.until else "",
+        )
+        return " ".join(filter(None, parts))
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What an adapter learns of documents, and the texts that it is measured on and never sees."""
+
+    examples: tuple[Example, ...] = ()
+    held_out: tuple[str, ...] = ()
 
 
 class Kind(Protocol):
@@ -81,10 +133,10 @@ class Kind(Protocol):
 
     name: str
 
-    def read(self, files: Sequence[Path], twin: str, sealed: Sequence[str], state: str | None) -> Reading:
-        """Read files, oldest first; `sealed` are globs of what is secret, `state` is the last reading's.
+    def read(self, sources: Sequence[str], known: Known) -> Reading:
+        """Read files, folders or addresses, oldest first.
 
-        Raises InputError for a file that is not of this kind.
+        Raises InputError for one that is not of this kind.
         """
         ...
 
@@ -94,6 +146,14 @@ class Kind(Protocol):
 
     def example(self, observation: Observation) -> Example:
         """What an adapter learns of one private fact, in plain words."""
+        ...
+
+    def lessons(self, known: Known, voice: Voice, count_tokens: Callable[[str], int], key: bytes) -> Lessons:
+        """What an adapter learns of the documents; `key` is the owner's, for stand-ins of what is private."""
+        ...
+
+    def tuning(self) -> TuneOptions:
+        """How its adapters are tuned."""
         ...
 
     def answer(self, question: Question, view: View) -> Answer:

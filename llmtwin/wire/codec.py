@@ -17,7 +17,7 @@ BATCH_BYTES_MAX = 4 * 1024 * 1024
 BATCH_ITEMS_MAX = 1000
 ITEM_BYTES_MAX = 16 * 1024  # of the item in compact form
 AHEAD_MAX = timedelta(minutes=5)  # clocks differ
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST = datetime(1000, 1, 1, tzinfo=UTC)  # people twin the dead
 
 _PROMPTS = TypeAdapter(tuple[Prompt, ...])
 
@@ -72,7 +72,7 @@ def _prompt(item: Any, now: datetime) -> Prompt:
         raise InputError(reason(error)) from error
     for name, at in _times(prompt):
         if not EARLIEST <= at <= now + AHEAD_MAX:
-            raise InputError(f"{name}: {at.isoformat()} is in the future or before 1970, check the clock")
+            raise InputError(f"{name}: {at.isoformat()} is in the future or long past, check the clock")
     return prompt
 
 

@@ -89,6 +89,10 @@ class Sealer:
         except ValueError:
             return None
 
+    def stand_in_key(self) -> bytes:
+        """A key of 32 bytes for what stands in for private words in examples."""
+        return self._derive(KEY_BYTES, b"stand-ins")
+
     def _tag(self, object: str, padded: bytes) -> bytes:
         return self._derive(TAG_BYTES, b"tag", _utf8(object), padded)
 

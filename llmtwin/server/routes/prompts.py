@@ -9,7 +9,8 @@ from pydantic import AwareDatetime
 
 from llmtwin.errors import InputError, NotFound
 from llmtwin.records import Path, Prompt, Record, State, TwinId
-from llmtwin.server.guard import CoreOf, Member, MetricsOf, Owner, Pusher
+from llmtwin.server.access import Role
+from llmtwin.server.guard import CoreOf, Member, MetricsOf, Pusher
 from llmtwin.wire.codec import Refused
 
 router = APIRouter(prefix="/v1/twins/{twin}", tags=["prompts"])
@@ -74,6 +75,8 @@ def state(
 
 
 @router.delete("/prompts")
-def forget(twin: TwinId, caller: Owner, core: CoreOf, path: Path | None = None) -> Forgotten:
-    """Forget the prompts of a twin, or what they say about one path."""
+def forget(twin: TwinId, caller: Pusher, core: CoreOf, path: Path | None = None) -> Forgotten:
+    """Forget what the prompts of a twin say about one path, or, as its owner, all of them."""
+    if path is None:
+        caller.require(twin, (Role.OWNER,))
     return Forgotten(forgotten=core.memory.forget(twin, path))

@@ -6,9 +6,10 @@ It knows no HTTP and no storage: everything it may use is in the View.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmtwin.errors import Denied, InputError, LlmtwinError, NotFound
 from llmtwin.records import (
@@ -45,7 +46,10 @@ from llmtwin.twins.home.words import (
     when,
     words,
 )
-from llmtwin.twins.kind import Reading, View
+from llmtwin.twins.kind import Known, Lessons, Reading, View, Voice
+
+if TYPE_CHECKING:
+    from llmtwin.models.tune import TuneOptions
 
 ORDER_LIFETIME = timedelta(minutes=5)
 LISTED_MAX = 20
@@ -62,13 +66,23 @@ class HomeKind:
         marker = folder / "base"
         return folder if marker.exists() and marker.read_text().strip() == base_hash else None
 
-    def read(self, files: Sequence[Path], twin: str, sealed: Sequence[str], state: str | None) -> Reading:
+    def read(self, sources: Sequence[str], known: Known) -> Reading:
         """Read Home Assistant's state dumps."""
-        return collect.read(files, twin, sealed, state)
+        return collect.read(sources, known)
 
     def example(self, observation: Observation) -> Example:
         """The one question that recalls a setting, and its value."""
         return facts.example(observation)
+
+    def lessons(self, known: Known, voice: Voice, count_tokens: Callable[[str], int], key: bytes) -> Lessons:
+        """None: a home learns single facts."""
+        return Lessons()
+
+    def tuning(self) -> TuneOptions:
+        """As facts are learned: until all are recalled."""
+        from llmtwin.models.tune import TuneOptions
+
+        return TuneOptions()
 
     def answer(self, question: Question, view: View) -> Answer:
         """Answer one question or take one order."""

@@ -11,24 +11,24 @@ from llmtwin.twins.home.describe import describe
 from llmtwin.twins.home.encode import Encoder, Sent
 from llmtwin.twins.home.observe import observe
 from llmtwin.twins.home.sources import DUMP_BYTES_MAX, read_states
-from llmtwin.twins.kind import Reading
+from llmtwin.twins.kind import Known, Reading
 from llmtwin.wire.files import read_limited
 
 _SENT = TypeAdapter(dict[str, Sent])
 
 
-def read(files: Sequence[Path], twin: str, sealed: Sequence[str], state: str | None) -> Reading:
+def read(files: Sequence[str], known: Known) -> Reading:
     """Read state dumps, each the whole home at one time, oldest first.
 
-    `sealed` are glob patterns over entity ids whose settings are secret. Raises InputError for a file that
-    is no dump.
+    What is sealed is named by glob patterns over entity ids. Raises InputError for a file that is no dump.
     """
-    dumps = [read_states(read_limited(file, DUMP_BYTES_MAX)) for file in files]
+    sealed, state = known.sealed, known.state
+    dumps = [read_states(read_limited(Path(file), DUMP_BYTES_MAX)) for file in files]
     observations = [one for dump in dumps for one in observe(dump.entities, sealed)]
     encoder = Encoder(_SENT.validate_json(state) if state else None)
     return Reading(
         observations=tuple(observations),
-        prompts=tuple(encoder.encode(twin, observations)),
+        prompts=tuple(encoder.encode(known.twin, observations)),
         state=_SENT.dump_json(encoder.state).decode(),
         description=describe(dumps[-1].entities, sealed) if dumps else None,
         items=len({entity.entity_id for dump in dumps for entity in dump.entities}),

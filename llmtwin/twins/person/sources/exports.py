@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
 from llmtwin.errors import InputError
+from llmtwin.twins.kind import Skipped
 from llmtwin.twins.person.sources.archive import Archive
 from llmtwin.twins.person.sources.charset import decode
 from llmtwin.twins.person.sources.dates import read_date
 from llmtwin.twins.person.sources.files import DOCUMENT_BYTES_MAX
 from llmtwin.twins.person.sources.html import parse, read_page, to_markdown
-from llmtwin.twins.person.sources.items import Collected, Item, Skipped
+from llmtwin.twins.person.sources.items import Collected, Item
 
 Reader = Callable[[Archive], Collected]
 

@@ -11,9 +11,10 @@ from typing import Any
 import feedparser
 
 from llmtwin.errors import InputError
+from llmtwin.twins.kind import Skipped
 from llmtwin.twins.person.sources.dates import read_date
 from llmtwin.twins.person.sources.html import to_markdown
-from llmtwin.twins.person.sources.items import Author, Collected, Item, Me, Skipped, own
+from llmtwin.twins.person.sources.items import Author, Collected, Item, Me, own
 
 _ROOT = re.compile(rb"<(?:rss|feed|rdf:RDF)[\s>]")
 

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, Field
 
 from llmtwin.errors import InputError
 from llmtwin.records import Hash, Record
+from llmtwin.twins.kind import Skipped
 
 # Any other year is a broken clock.
 _YEARS = range(1000, 2200)
@@ -112,18 +113,6 @@ class Me(Record):
 
 def _plain(name: str) -> str:
     return " ".join(name.casefold().split())
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """Something that was left out, and why, in one line."""
-
-    name: str
-    reason: str
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "name", _unicode(self.name))
-        object.__setattr__(self, "reason", " ".join(_unicode(self.reason).split()))
 
 
 @dataclass(frozen=True)

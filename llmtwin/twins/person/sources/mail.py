@@ -16,10 +16,11 @@ from email.message import Message
 from email.utils import getaddresses, parseaddr
 
 from llmtwin.errors import InputError, TooLarge
+from llmtwin.twins.kind import Skipped
 from llmtwin.twins.person.sources.charset import decode
 from llmtwin.twins.person.sources.dates import read_date
 from llmtwin.twins.person.sources.html import parse, to_text
-from llmtwin.twins.person.sources.items import Author, Collected, Item, Me, Skipped, own
+from llmtwin.twins.person.sources.items import Author, Collected, Item, Me, own
 from llmtwin.twins.person.sources.quotes import split_body, without_footers
 
 BODY_BYTES_MAX = 2**20

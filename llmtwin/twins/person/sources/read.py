@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from llmtwin.errors import InputError, LlmtwinError
+from llmtwin.twins.kind import Skipped
 from llmtwin.twins.person.sources import git
 from llmtwin.twins.person.sources.archive import Archive, open_archive
 from llmtwin.twins.person.sources.charset import decode
@@ -30,7 +31,7 @@ from llmtwin.twins.person.sources.files import (
     files_in,
     list_folder,
 )
-from llmtwin.twins.person.sources.items import Collected, Item, Me, Skipped
+from llmtwin.twins.person.sources.items import Collected, Item, Me
 from llmtwin.twins.person.sources.mail import Mail, is_mbox, read_mails, split_mbox
 from llmtwin.twins.person.sources.web import fetch, is_address, read_page
 from llmtwin.twins.person.sources.wordpress import is_wordpress, read_wordpress

@@ -16,9 +16,10 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 
 from llmtwin.errors import InputError
+from llmtwin.twins.kind import Skipped
 from llmtwin.twins.person.sources.dates import read_date
 from llmtwin.twins.person.sources.html import to_markdown
-from llmtwin.twins.person.sources.items import Author, Collected, Item, Me, Skipped, own
+from llmtwin.twins.person.sources.items import Author, Collected, Item, Me, own
 
 _CREATOR = "{http://purl.org/dc/elements/1.1/}creator"
 _CONTENT = "{http://purl.org/rss/1.0/modules/content/}encoded"

@@ -1,0 +1,102 @@
+"""What a person's sources say, as documents and prompts. It stores nothing and sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from llmtwin.errors import Unavailable
+from llmtwin.records import Document, Prompt, Record, now
+from llmtwin.twins.kind import Known, Reading, Skipped
+from llmtwin.twins.person.chunks import passages
+from llmtwin.twins.person.clean import cleaned
+from llmtwin.twins.person.people import Tagger, load_tagger, people
+from llmtwin.twins.person.pii import Marker, SpanKind
+from llmtwin.twins.person.remember import prompt_of
+from llmtwin.twins.person.sources import read as sources_read
+from llmtwin.twins.person.sources.items import Item, Me
+from llmtwin.twins.person.sources.similar import distinct
+
+# What fits into a prompt, with room to spare.
+PASSAGE_CHARS_MAX = 800
+
+
+class Written(Record):
+    """A document of a person: the item, and the names of other people that stand in it."""
+
+    item: Item
+    others: tuple[str, ...]
+
+
+def read(sources: Sequence[str], known: Known) -> Reading:
+    """Read what the person names: new and changed documents, and what of them may be quoted as prompts.
+
+    Where a known document names somebody whom only a new one gives away as a person, it is told again, without
+    that. Raises InputError where there is nothing to read.
+    """
+    found = sources_read.read(sources, me(known))
+    before = written(known)
+    clean = [item for item in map(cleaned, found.items) if item is not None]
+    fresh = distinct(clean, [one.item for one in before])
+    tagger, untold = _tagger()
+    named = others(known)
+    marker = Marker(named | people(fresh.items, known.names, tagger))
+    renewed = {item.address for item in fresh.items}
+    again = [
+        one.item
+        for one in before
+        if one.item.address not in renewed and len(_named(one.item, marker)) > len(one.others)
+    ]
+    return Reading(
+        documents=tuple(_document(item, marker) for item in (*again, *fresh.items)),
+        prompts=tuple(_quoted([*again, *fresh.items], marker, known.twin)),
+        items=len(found.items),
+        skipped=(*found.skipped, *untold, *(_repeated(one.item) for one in fresh.duplicates)),
+    )
+
+
+def me(known: Known) -> Me:
+    """The person: of the names that were told, those with an @ are addresses."""
+    addresses = tuple(name for name in known.names if "@" in name)
+    return Me(names=tuple(name for name in known.names if "@" not in name), addresses=addresses)
+
+
+def written(known: Known) -> list[Written]:
+    """What was collected so far."""
+    return [Written.model_validate_json(document.body) for document in known.documents]
+
+
+def others(known: Known) -> frozenset[str]:
+    """The names of other people in what was collected so far."""
+    return frozenset(name for one in written(known) for name in one.others)
+
+
+def _document(item: Item, marker: Marker) -> Document:
+    body = Written(item=item, others=_named(item, marker)).model_dump_json()
+    return Document(id=item.id, source=item.source, address=item.address, body=body)
+
+
+def _named(item: Item, marker: Marker) -> tuple[str, ...]:
+    """The names of other people in an item, or in what it answers, each once."""
+    text = "\n\n".join((item.title, item.text, item.context or ""))
+    said = (text[span.start : span.end] for span in marker.mark(text) if span.kind is SpanKind.NAME)
+    return tuple(dict.fromkeys(said))
+
+
+def _tagger() -> tuple[Tagger | None, tuple[Skipped, ...]]:
+    """The tagger of names, or what is missed without it."""
+    try:
+        return load_tagger(), ()
+    except Unavailable as error:
+        return None, (Skipped("names in sentences", str(error)),)
+
+
+def _quoted(items: Iterable[Item], marker: Marker, twin: str) -> Iterator[Prompt]:
+    at = now()
+    for item in items:
+        for passage in passages(item, len, PASSAGE_CHARS_MAX):
+            if marker.quotable(passage):
+                yield prompt_of(passage, twin, at)
+
+
+def _repeated(item: Item) -> Skipped:
+    return Skipped(item.address, "it nearly repeats something else")

@@ -1,0 +1,190 @@
+"""The whole way of a person from sources to an answer: collected once, quoted with care, forgotten for good."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llmtwin.edge.outbox import PushOptions, push
+from llmtwin.errors import InputError, NotFound
+from llmtwin.memory import Memory
+from llmtwin.records import Outcome, Prompt
+from llmtwin.settings import Settings, read_settings
+from llmtwin.twin import Twin
+from llmtwin.twins.person import collect
+from llmtwin.twins.person.pii import Marker
+from tests.models import tiny_base
+
+SQLITE = """# Moving our tests to SQLite
+
+We moved the whole test suite from PostgreSQL to SQLite last week. It runs in forty seconds now, and nobody
+misses the containers. The one thing that broke was a trigger that nobody remembered writing.
+"""
+GARDEN = """# The garden in winter
+
+The garlic went in late this year. I covered the beds with oak leaves and left the kale standing for the birds.
+"""
+PRIVATE = """# Phone numbers
+
+Call me at +44 20 7946 0958 or write to ann@example.org, and bring the spare key of the shed with you.
+"""
+
+
+@pytest.fixture(autouse=True)
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("LLMTWIN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LLMTWIN_ENGINE", "echo")
+    return read_settings()
+
+
+@pytest.fixture
+def twin() -> Iterator[Twin]:
+    with Twin.new("me", "person") as made:
+        yield made
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    for name, text in (("sqlite.md", SQLITE), ("garden.md", GARDEN), ("private.md", PRIVATE)):
+        (folder / name).write_text(text)
+    return folder
+
+
+def remembered(settings: Settings, words: str) -> list[str]:
+    """The texts in the server's prompt database that share words with these."""
+    with Memory(settings.server_folder / "memory.sqlite") as memory:
+        return [prompt.text for prompt in memory.search("me", words)]
+
+
+def test_what_may_be_quoted_is_remembered_and_what_is_private_stays(
+    twin: Twin, notes: Path, settings: Settings
+) -> None:
+    found = twin.collect(notes)
+    assert found.documents == 3 and found.pushed.left == 0 and not found.pushed.refused
+    assert "forty seconds" in remembered(settings, "test suite SQLite")[0]
+    assert not any("7946" in text or "example.org" in text for text in remembered(settings, "call write key"))
+
+
+def test_collecting_again_takes_in_only_what_is_new_or_changed(
+    twin: Twin, notes: Path, settings: Settings
+) -> None:
+    twin.collect(notes)
+    again = twin.collect(notes)
+    assert (again.documents, again.prompts) == (0, 0)
+    (notes / "garden.md").write_text(GARDEN.replace("garlic", "spinach"))
+    (notes / "copy.md").write_text(SQLITE)
+    changed = twin.collect(notes)
+    assert changed.documents == 1 and changed.pushed.left == 0
+    assert any("copy.md" in one.name and "repeats" in one.reason for one in changed.skipped)
+    texts = remembered(settings, "garden garlic spinach beds")
+    assert any("spinach" in text for text in texts) and not any("garlic" in text for text in texts)
+
+
+def test_a_name_that_a_later_mail_gives_away_is_taken_back(
+    twin: Twin, tmp_path: Path, settings: Settings
+) -> None:
+    folder = tmp_path / "words"
+    folder.mkdir()
+    (folder / "trip.md").write_text("# The trip\n\nWe drove up with Tovrak Ilmen and slept in the old hut.\n")
+    twin.collect(folder)
+    assert remembered(settings, "hut")
+    mail = folder / "sent.eml"
+    mail.write_text(
+        "From: Ann Lee <ann@lee.org>\nTo: Tovrak Ilmen <tovrak@ilmen.org>\nSubject: The hut\n"
+        "Date: Mon, 05 May 2025 10:00:00 +0000\n\nHi Tovrak Ilmen,\n\nthank you for the drive.\n\nAnn\n"
+    )
+    twin.collect(folder, names=["Ann Lee"])
+    assert not remembered(settings, "hut drove slept")
+
+
+def test_an_empty_folder_is_named_and_nothing_is_kept(twin: Twin, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty"):
+        twin.collect(tmp_path / "empty")
+    assert twin.collect(_file(tmp_path / "one.md", GARDEN)).documents == 1
+
+
+def test_a_few_messages_are_too_few_for_a_voice_but_give_a_memory(
+    twin: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, text in enumerate((SQLITE, GARDEN, "# Tea\n\nI take it with milk.\n")):
+        _file(tmp_path / f"{number}.md", text)
+    twin.collect(*sorted(tmp_path.glob("*.md")))
+    monkeypatch.setattr("llmtwin.serving.base", lambda settings: tiny_base(tmp_path / "base"))
+    with pytest.raises(InputError, match="1000 words.*memory"):
+        twin.tune()
+    answer = twin.ask("How long does the test suite take with SQLite?")
+    assert answer.outcome is Outcome.ANSWERED and "forty seconds" in answer.text
+    assert [use.text for use in answer.receipts.prompts if "forty seconds" in use.text]
+
+
+def test_a_source_is_forgotten_with_all_that_was_made_of_it(
+    twin: Twin, notes: Path, settings: Settings
+) -> None:
+    twin.collect(notes)
+    with pytest.raises(NotFound, match="notes"):
+        twin.forget_source("mail")
+    gone = twin.forget_source(str(notes / "sqlite.md"))
+    assert gone.prompts >= 1 and len(gone.documents) == 1
+    assert not remembered(settings, "suite SQLite trigger")
+    assert remembered(settings, "garlic beds")
+    for file in (*settings.edge_folder.rglob("*"), *settings.server_folder.rglob("*")):
+        assert not file.is_file() or b"forty seconds" not in file.read_bytes(), file
+    assert twin.collect(notes).documents == 1
+
+
+def test_killed_while_collecting_nothing_is_doubled(twin: Twin, notes: Path, settings: Settings) -> None:
+    """Killed at many moments, and run to its end: the edge holds each document and each prompt once."""
+    script = "import sys; from llmtwin.twin import Twin; Twin.open('me').collect(sys.argv[1])"
+    for wait_s in (0.3, 0.9, 1.5, 2.5):
+        process = subprocess.Popen([sys.executable, "-c", script, str(notes)], env={**os.environ})
+        try:
+            process.wait(timeout=wait_s)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    twin.collect(notes)
+    with sqlite3.connect(settings.edge_folder / "me" / "edge.sqlite") as database:
+        assert database.execute("SELECT count(*) FROM document").fetchone() == (3,)
+        assert database.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
+    texts = remembered(settings, "SQLite garden suite garlic")
+    assert len(texts) == len(set(texts)) == 2
+
+
+def test_the_edge_forgets_at_the_server_before_it_tells_anew(notes: Path, settings: Settings) -> None:
+    """Offline all the while: what is queued for a changed document still arrives in the right order."""
+    with Twin.new("me", "person") as twin:
+        twin.collect(notes)
+        (notes / "garden.md").write_text(GARDEN.replace("late", "early"))
+        found = collect.read([str(notes)], twin._store.known())
+        twin._store.record((), found.prompts, found.state, found.documents)
+        kinds = [item.kind.value for item in twin._store.queued(["forget", "prompt"], 10)]  # type: ignore[list-item]
+        assert kinds == ["forget", "prompt"]
+        done = push(twin._store, twin._link(twin._store.settings().edge_token), None, PushOptions())
+        assert done.left == 0 and not done.refused
+    assert any("early" in text for text in remembered(settings, "garlic year"))
+    assert not any("late" in text.split() for text in remembered(settings, "garlic year"))
+
+
+def test_no_prompt_holds_anything_private(notes: Path, twin: Twin) -> None:
+    found = collect.read([str(notes)], twin._store.known())
+    marker = Marker(collect.others(twin._store.known()))
+    assert found.prompts and not any(_private(prompt, marker) for prompt in found.prompts)
+
+
+def _private(prompt: Prompt, marker: Marker) -> bool:
+    return bool(marker.mark(prompt.text))
+
+
+def _file(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
