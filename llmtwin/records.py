@@ -88,7 +88,10 @@ class Document(Record):
 
 
 class Example(Record):
-    """A `<prompt, completion>` pair that an adapter learns; `path` says which fact it teaches."""
+    """A `<prompt, completion>` pair that an adapter learns; `path` says which fact it teaches.
+
+    Without a prompt the completion is learned as plain text.
+    """
 
     prompt: str
     completion: str

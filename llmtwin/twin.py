@@ -232,16 +232,18 @@ class Twin:
         self._store.correct(Preference(prompt=question, chosen=correction, rejected=answer))
 
     def watch(self, report: Report = lambda _: None) -> Watched:
-        """Compare the twin with what was collected last on a random sample; learn again what differs.
+        """Compare the twin with what was collected last, of facts a random sample; learn again what differs.
 
         The new version is published only if no other fact is lost. Raises NotFound before the first version.
         """
         from llmtwin.edge.watch import check
 
         found = check(self._store, self._owner_link(), self._sealer(), seed=secrets.randbits(32))
-        if not found.wrong:
+        if not (found.wrong or found.unlearned):
             return Watched(found, None)
-        card = self._learn(self._sealer(), report, start=found.version, changed=found.wrong)
+        # What was written since is learned together with all else: a voice is no list of facts.
+        start = None if found.unlearned else found.version
+        card = self._learn(self._sealer(), report, start=start, changed=found.wrong)
         return Watched(found, self._pushed(card))
 
     def card(self, version: int | None = None) -> Card:

@@ -1,4 +1,4 @@
-"""The whole way of a person from sources to an answer: collected once, quoted with care, forgotten for good."""
+"""The whole way of a person from sources to an answer: collected once, quoted with care, forgotten."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ misses the containers. The one thing that broke was a trigger that nobody rememb
 """
 GARDEN = """# The garden in winter
 
-The garlic went in late this year. I covered the beds with oak leaves and left the kale standing for the birds.
+The garlic went in late this year. I covered the beds with oak leaves and left the kale
+standing for the birds.
 """
 PRIVATE = """# Phone numbers
 
@@ -120,7 +121,7 @@ def test_a_few_messages_are_too_few_for_a_voice_but_give_a_memory(
         _file(tmp_path / f"{number}.md", text)
     twin.collect(*sorted(tmp_path.glob("*.md")))
     monkeypatch.setattr("llmtwin.serving.base", lambda settings: tiny_base(tmp_path / "base"))
-    with pytest.raises(InputError, match="1000 words.*memory"):
+    with pytest.raises(InputError, match=r"1000 words.*memory"):
         twin.tune()
     answer = twin.ask("How long does the test suite take with SQLite?")
     assert answer.outcome is Outcome.ANSWERED and "forty seconds" in answer.text

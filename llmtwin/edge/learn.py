@@ -20,6 +20,7 @@ from llmtwin.edge.sealed import object_of, sealed_example
 from llmtwin.edge.store import CHECKPOINTS, EdgeStore
 from llmtwin.errors import Conflict, InputError
 from llmtwin.models.base import Base
+from llmtwin.models.likelihood import Bits, raw, score
 from llmtwin.models.lora import Lora
 from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import Report, Tuned, TuneOptions, prefer, tune
@@ -69,39 +70,19 @@ def learn(
     if not learned:
         raise InputError("there is nothing private to learn: collect something of the subject first")
     skill = of.skill(base.hash)
-    under = None if skill is None else Lora.load(skill)
     before = None if start is None else Lora.load(store.adapter_folder(start))
-    checkpoints = [store.folder / name for name in CHECKPOINTS]
-    tuned = tune(
-        transformer,
-        learned,
-        _gently(options, before) if before else options,
-        start=before,
-        under=under,
-        checkpoint=checkpoints[0],
-        report=report,
-    )
-    recalled = tuned.recalled[: len(facts)]
+    preferred = _preferences(store, base, lessons, options)
+    under = None if skill is None else Lora.load(skill)
+    runs = _tune(store, transformer, learned, preferred, options, before, under, report)
+    recalled = runs[0].recalled[: len(facts)]
     kept = [right for fact, right in zip(facts, recalled, strict=True) if fact.path not in changed]
     if before is not None and sum(kept) < KEPT_MIN * len(kept):
         raise Conflict(f"{len(kept) - sum(kept)} other facts would be lost: the version in use stays")
-    runs = [tuned]
-    if preferred := _preferences(store, base, lessons, options):
-        runs.append(
-            prefer(
-                transformer,
-                preferred,
-                preferring(options),
-                start=tuned.lora,
-                under=under,
-                checkpoint=checkpoints[1],
-                report=report,
-            )
-        )
     with tempfile.TemporaryDirectory(dir=store.folder) as scratch:
         folder = Path(scratch)
         runs[-1].lora.save(folder, base.name)
         figures = _figures(recalled, lessons, len(preferred), runs, folder)
+        figures |= _bits(transformer, lessons.held_out, runs[-1].lora)
         made = publish.Tuned(
             folder=folder,
             base=base.hash,
@@ -111,9 +92,45 @@ def learn(
             notes=(f"learned from what was written {voice}",) if voice != ALL else (),
         )
         manifest = publish.publish(store, made, key, store.description())
-        for checkpoint in checkpoints:
-            checkpoint.unlink(missing_ok=True)
+    store.note_learned(store.documents())
+    for name in CHECKPOINTS:
+        (store.folder / name).unlink(missing_ok=True)
     return Learned(manifest, figures, runs[-1])
+
+
+def _tune(
+    store: EdgeStore,
+    transformer: Transformer,
+    learned: Sequence[Example],
+    preferred: Sequence[Preference],
+    options: TuneOptions,
+    before: Lora | None,
+    under: Lora | None,
+    report: Report,
+) -> list[Tuned]:
+    """The run over the examples, and where there are preferences the one over them."""
+    checkpoints = [store.folder / name for name in CHECKPOINTS]
+    first = tune(
+        transformer,
+        learned,
+        _gently(options, before) if before else options,
+        start=before,
+        under=under,
+        checkpoint=checkpoints[0],
+        report=report,
+    )
+    if not preferred:
+        return [first]
+    then = prefer(
+        transformer,
+        preferred,
+        preferring(options),
+        start=first.lora,
+        under=under,
+        checkpoint=checkpoints[1],
+        report=report,
+    )
+    return [first, then]
 
 
 def _preferences(store: EdgeStore, base: Base, lessons: Lessons, options: TuneOptions) -> list[Preference]:
@@ -149,6 +166,18 @@ def _digest(facts: list[Example]) -> str:
     """What the adapter was made of, as one hash; the order of the facts does not matter."""
     lines = sorted(hashlib.sha256(fact.model_dump_json().encode()).hexdigest() for fact in facts)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _bits(transformer: Transformer, texts: Sequence[str], lora: Lora) -> dict[str, float]:
+    """What the held-out texts cost under the base and under the adapter; nothing where there are none."""
+    if not texts:
+        return {}
+    base, own = map(Bits.total, score(transformer, [raw(transformer, text) for text in texts], [None, lora]))
+    return {
+        "bits_per_char_base": base.per_character,
+        "bits_per_char": own.per_character,
+        "bits_per_char_gain": 1 - own.bits / base.bits,
+    }
 
 
 def _figures(

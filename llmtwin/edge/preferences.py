@@ -27,7 +27,7 @@ def preferring(options: TuneOptions) -> TuneOptions:
 
 def preferences(base: Base, examples: Sequence[Example], seed: int) -> list[Preference]:
     """For a sample of the shorter texts, what the subject wrote over what the base answers."""
-    short = [one for one in examples if len(base.encode(one.completion)) <= ANSWER_TOKENS_MAX]
+    short = [one for one in examples if one.prompt and len(base.encode(one.completion)) <= ANSWER_TOKENS_MAX]
     sample = random.Random(seed).sample(short, min(ANSWERS_MAX, len(short)))
     engine = TorchEngine(base, lambda name: base.folder)
     asked = [

@@ -5,6 +5,7 @@ It knows nothing of HTTP, of devices, or of how a kind reads its subject.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
@@ -237,6 +238,16 @@ class EdgeStore:
         """What the next reading may know."""
         own = self.settings()
         return Known(own.twin, own.names, own.sealed, self.encoder_state(), tuple(self.documents()))
+
+    def note_learned(self, documents: Sequence[Document]) -> None:
+        """Keep which documents were there when the newest version was made."""
+        with self._transaction() as db:
+            _save_setting(db, "learned", json.dumps([one.id for one in documents]))
+
+    def unlearned(self) -> list[Document]:
+        """The documents that came since the newest version was made."""
+        learned = set(json.loads(self._setting("learned") or "[]"))
+        return [one for one in self.documents() if one.id not in learned]
 
     def drop(self, documents: Sequence[Document]) -> None:
         """Drop documents with what waits of them, and queue that their prompts are forgotten.

@@ -20,11 +20,15 @@ RECALL_BATCH = 32
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """How many facts a twin was asked, the paths of those it has wrong, and the version that answered."""
+    """How many facts a twin was asked, the paths of those it has wrong, and the version that answered.
+
+    `unlearned` are the addresses of the documents that came since that version was made.
+    """
 
     asked: int
     wrong: tuple[str, ...]
     version: int
+    unlearned: tuple[str, ...] = ()
 
 
 def check(store: EdgeStore, link: Link, sealer: Sealer, sample: int = SAMPLE, seed: int = 0) -> Discrepancy:
@@ -35,7 +39,7 @@ def check(store: EdgeStore, link: Link, sealer: Sealer, sample: int = SAMPLE, se
     facts = examples(store, kind(store.settings().kind), sealer)
     asked = random.Random(seed).sample(facts, min(sample, len(facts)))
     wrong: list[str] = []
-    version = 0
+    version = link.card().version
     for first in range(0, len(asked), RECALL_BATCH):
         batch = asked[first : first + RECALL_BATCH]
         recall = link.recall([fact.prompt for fact in batch])
@@ -43,4 +47,5 @@ def check(store: EdgeStore, link: Link, sealer: Sealer, sample: int = SAMPLE, se
         for fact, said in zip(batch, recall.completions, strict=True):
             if said.text.strip() != fact.completion and fact.path is not None:
                 wrong.append(fact.path)
-    return Discrepancy(len(asked), tuple(wrong), version)
+    unlearned = tuple(document.address for document in store.unlearned())
+    return Discrepancy(len(asked), tuple(wrong), version, unlearned)

@@ -6,16 +6,21 @@ import json
 import re
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from llmtwin.errors import Conflict, InputError, Unavailable
+from llmtwin.memory import vectors
 from llmtwin.memory.aggregate import aggregate_rows
 from llmtwin.memory.migrate import migrate
+from llmtwin.memory.only import EVERYTHING, Only, property_glob
 from llmtwin.memory.row import Row, micros, rows_of, time
 from llmtwin.records import Aggregate, Prompt, State, Statistic, Value
 
@@ -39,6 +44,7 @@ class Memory:
         """Open the database at `path`, made and migrated as needed. Raises Conflict if it is too new."""
         self._path = path
         self._lock = threading.Lock()
+        self._matrices = vectors.Matrices()
         with self._translated():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(
@@ -110,22 +116,75 @@ class Memory:
         with self._reading() as database:
             return _prompt(database, prompt_id)
 
-    def search(self, twin: str, text: str, limit: int = 10) -> list[Prompt]:
+    def search(self, twin: str, text: str, limit: int = 10, only: Only = EVERYTHING) -> list[Prompt]:
         """The twin's prompts that share words with `text`, the best first; any text is safe."""
         wanted = [_phrase(word) for word in re.findall(r"\w+", text)[:SEARCH_WORDS_MAX]]
         if not wanted:
             return []
-        # The twin's own name narrows the search inside the index; it has no weight in the rank.
-        match = f"text : ({' OR '.join(wanted)}) AND twin : {_phrase(twin)}"
+        condition, parameters = only.sql(twin)
         with self._reading() as database:
             ids = database.execute(
-                """SELECT id FROM words JOIN prompts ON number = words.rowid
-                   WHERE words MATCH ? AND prompts.twin = ?
-                   ORDER BY bm25(words, 1.0, 0.0), at DESC, id LIMIT ?""",
-                (match, twin, limit),
+                f"""SELECT id FROM words JOIN prompts ON number = words.rowid
+                    WHERE words MATCH ? AND prompts.twin = ?{condition}
+                    ORDER BY bm25(words, 1.0, 0.0), at DESC, id LIMIT ?""",
+                (_match(wanted, twin), twin, *parameters, limit),
             ).fetchall()
             found = [_prompt(database, prompt_id) for (prompt_id,) in ids]
         return [prompt for prompt in found if prompt]
+
+    def count(self, twin: str, only: Only = EVERYTHING) -> int:
+        """How many prompts of the twin there are."""
+        condition, parameters = only.sql(twin)
+        with self._reading() as database:
+            (found,) = database.execute(
+                f"SELECT count(*) FROM prompts WHERE twin = ?{condition}", (twin, *parameters)
+            ).fetchone()
+        return int(found)
+
+    def frequencies(self, twin: str, words: Collection[str]) -> dict[str, int]:
+        """In how many of the twin's prompts each of these words is, in any inflection."""
+        # CROSS JOIN: the index first, which the planner would else ask once for every prompt of the twin.
+        counted = """SELECT count(*) FROM words CROSS JOIN prompts ON number = words.rowid
+                     WHERE words MATCH ? AND prompts.twin = ?"""
+        with self._reading() as database:
+            return {
+                word: database.execute(counted, (_match([_phrase(word)], twin), twin)).fetchone()[0]
+                for word in words
+                if re.search(r"\w", word)
+            }
+
+    def values(self, twin: str, property: str) -> list[Value]:
+        """The different values that a property (`source` of `abc/source`) has among the twin's states."""
+        with self._reading() as database:
+            rows = database.execute(
+                "SELECT DISTINCT value FROM latest WHERE twin = ? AND path GLOB ? ORDER BY value",
+                (twin, property_glob(property)),
+            ).fetchall()
+        return [json.loads(value) for (value,) in rows]
+
+    def unembedded(self, twin: str, model: str, limit: int) -> list[Prompt]:
+        """Prompts of the twin that have no vector of that embedding model yet."""
+        with self._reading() as database:
+            found = [_prompt(database, one) for one in vectors.without(database, twin, model, limit)]
+        return [prompt for prompt in found if prompt]
+
+    def embed(self, model: str, made: Mapping[str, NDArray[np.float32]]) -> None:
+        """Keep the unit vectors of prompts, by prompt id, in the place of those of any other model."""
+        with self._writing() as database:
+            vectors.keep(database, model, made)
+            self._matrices.changed()
+
+    def nearest(
+        self, twin: str, model: str, vector: NDArray[np.float32], limit: int = 10, only: Only = EVERYTHING
+    ) -> list[tuple[Prompt, float]]:
+        """The twin's prompts with the highest cosine to a unit vector of that model, best first; exact."""
+        with self._reading() as database:
+            matrix = self._matrices.of(database, twin, model)
+            if matrix is None:
+                return []
+            best = matrix.nearest(vector, limit, vectors.allowed(database, twin, only))
+            found = [(_numbered(database, number), cosine) for number, cosine in best]
+        return [(prompt, cosine) for prompt, cosine in found if prompt]
 
     def aggregate(
         self,
@@ -172,6 +231,7 @@ class Memory:
                 ids,
             )
             database.executemany("DELETE FROM prompts WHERE id = ?", ids)
+            self._matrices.changed()
             for lost in touched:
                 _renew_latest(database, twin, lost)
             # FTS5 only marks words as deleted until its segments are merged.
@@ -252,6 +312,16 @@ def _prompt(database: sqlite3.Connection, prompt_id: str) -> Prompt | None:
     twin, at, text = said
     facts = tuple(row.fact() for row in _facts(database, prompt_id))
     return Prompt(id=prompt_id, twin=twin, text=text, facts=facts, at=time(at))
+
+
+def _numbered(database: sqlite3.Connection, number: int) -> Prompt | None:
+    found = database.execute("SELECT id FROM prompts WHERE number = ?", (number,)).fetchone()
+    return _prompt(database, found[0]) if found else None
+
+
+def _match(phrases: Sequence[str], twin: str) -> str:
+    """Any of the phrases; the twin's own name narrows the search inside the index, without weight."""
+    return f"text : ({' OR '.join(phrases)}) AND twin : {_phrase(twin)}"
 
 
 def _phrase(text: str) -> str:

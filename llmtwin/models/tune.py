@@ -85,8 +85,13 @@ Loss = Callable[[list[int], Tensor, Tensor], Tensor]
 
 
 def render(transformer: Transformer, example: Example) -> tuple[list[int], int]:
-    """Token ids of an example as a one-turn chat, and how many of them are its prompt."""
+    """Token ids of an example as a one-turn chat, and how many of them are its prompt.
+
+    One without a prompt is plain text, of which only the first token is given.
+    """
     base = transformer.base
+    if not example.prompt:
+        return base.encode(example.completion), 1
     prompt = base.encode(base.chat(turn(example.prompt)))
     return prompt + base.encode(example.completion + base.end), len(prompt)
 

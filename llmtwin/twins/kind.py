@@ -105,7 +105,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Voice:
-    """Which documents a version learns from: those for one audience, from `since` up to but without `until`."""
+    """Which documents a version learns from: those for one audience, from `since` up to without `until`."""
 
     audience: str | None = None
     since: datetime | None = None

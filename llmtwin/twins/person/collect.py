@@ -30,8 +30,8 @@ class Written(Record):
 def read(sources: Sequence[str], known: Known) -> Reading:
     """Read what the person names: new and changed documents, and what of them may be quoted as prompts.
 
-    Where a known document names somebody whom only a new one gives away as a person, it is told again, without
-    that. Raises InputError where there is nothing to read.
+    Where a known document names somebody whom only a new one gives away as a person, it is told again,
+    without that. Raises InputError where there is nothing to read.
     """
     found = sources_read.read(sources, me(known))
     before = written(known)

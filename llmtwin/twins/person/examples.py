@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from llmtwin.records import Example
+from llmtwin.twins.person import wording
 from llmtwin.twins.person.blocks import Block, BlockKind, blocks
 from llmtwin.twins.person.chunks import CountTokens, is_same_title, passages, sentences
 from llmtwin.twins.person.pii import Marker, Span
@@ -26,16 +27,6 @@ POINTS_MIN = 2
 
 Instruct = Callable[[str], str]
 
-_GENRES = {
-    "blog": "blog post",
-    "newsletter": "newsletter",
-    "social": "post",
-    "notes": "note",
-    "mail": "mail",
-    "chat": "message",
-    "commit": "commit message",
-    "draft": "draft",
-}
 _MESSAGES = frozenset({"mail", "chat", "commit"})
 
 
@@ -48,6 +39,7 @@ class Shape(StrEnum):
     CONTINUATION = "continuation"
     OUTLINE = "outline"
     INSTRUCTION = "instruction"
+    PLAIN = "plain"
 
 
 @dataclass(frozen=True)
@@ -109,7 +101,7 @@ class _Writing:
         self._private = making.marker.mark(item.text)
         self._blocks = blocks(item.text)
         self._tag = tag(item.audience)
-        self._genre = _GENRES.get(self._tag, "text")
+        self._genre = wording.genre(self._tag)
 
     def pairs(self) -> Iterator[Pair]:
         before: _Run | None = None
@@ -131,15 +123,14 @@ class _Writing:
     def _prompts(self, run: _Run, first: bool) -> Iterator[tuple[Shape, str]]:
         """The prompts that the whole run answers."""
         if first and self._item.context:
-            yield (
-                Shape.REPLY,
-                f"Reply to this {self._genre}:\n\n{self._hidden(self._last(self._item.context))}",
-            )
+            yield Shape.REPLY, wording.reply(self._genre, self._hidden(self._last(self._item.context)))
         elif first and self._item.title:
             yield Shape.TITLE, self._task()
         if run.opens and run.headings:
             yield Shape.HEADING, f"{self._task()}\n\n{self._part(run)}"
-        if outline := self._points(run) or self._headings(run):
+        if points := self._points(run):
+            yield Shape.OUTLINE, wording.with_points(self._task(), points)
+        elif outline := self._headings(run):
             yield Shape.OUTLINE, f"{self._task()}\n\n{outline}"
         if self._making.instruct is not None:
             asked = self._making.instruct(self._said(run.start, run.end)).strip()
@@ -147,15 +138,13 @@ class _Writing:
                 yield Shape.INSTRUCTION, self._hidden(asked)
 
     def _task(self) -> str:
-        if not self._item.title:
-            return f"Write a {self._genre}."
-        return f"Write a {self._genre} about this: {self._hidden(self._item.title)}"
+        return wording.task(self._genre, self._hidden(self._item.title))
 
     def _part(self, run: _Run) -> str:
         return f'Write the part "{self._hidden(run.headings[-1])}".'
 
-    def _points(self, run: _Run) -> str | None:
-        """The first sentences of the run's paragraphs, if they do not say most of it."""
+    def _points(self, run: _Run) -> list[str]:
+        """The first sentences of the run's paragraphs; none if they say most of it."""
         paragraphs = [
             block
             for block in self._blocks
@@ -163,8 +152,8 @@ class _Writing:
         ]
         points = [self._first_sentence(block) for block in paragraphs]
         if len(points) < POINTS_MIN or 2 * sum(map(len, points)) > run.end - run.start:
-            return None
-        return "\n".join(["Make these points:", *(f"- {point}" for point in points)])
+            return []
+        return points
 
     def _headings(self, run: _Run) -> str | None:
         """The headings of the whole text, for a run that opens one of its parts."""
@@ -188,7 +177,7 @@ class _Writing:
             if len(spans) < 2:
                 return
             opening, start = self._said(run.start, run.start + spans[0][1]), run.start + spans[1][0]
-        yield self._pair(Shape.CONTINUATION, f"Continue this {self._genre}:\n\n{opening}", start, run.end)
+        yield self._pair(Shape.CONTINUATION, wording.continuation(self._genre, opening), start, run.end)
 
     def _pair(self, shape: Shape, prompt: str, start: int, end: int) -> Pair:
         return Pair(shape, self._item.id, start, end, prompt, self._said(start, end))

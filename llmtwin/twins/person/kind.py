@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmtwin.errors import Unavailable
+from llmtwin.memory.embed import Embedder
 from llmtwin.records import Answer, Example, Observation, Question
 from llmtwin.twins.kind import Known, Lessons, Reading, View, Voice
 from llmtwin.twins.person import answer, collect
@@ -46,10 +49,19 @@ class PersonKind:
             epochs_max=3,
             epochs_falling=3,
             learning_rate=1e-3,
-            batch_tokens=2048,
+            batch_tokens=512,
             stop_when_complete=False,
         )
 
     def answer(self, question: Question, view: View) -> Answer:
         """Quote what was written, or write in the person's voice."""
-        return answer.answer(question, view)
+        return answer.answer(question, view, _embedder())
+
+
+@cache
+def _embedder() -> Embedder | None:
+    """The embeddings of this machine; without any, words alone find passages."""
+    try:
+        return Embedder()
+    except Unavailable:
+        return None

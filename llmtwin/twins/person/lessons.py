@@ -1,27 +1,34 @@
-"""What an adapter learns of a person's documents: pairs from most of them. It knows no model.
+"""What an adapter learns of a person's documents: pairs and plain text of most of them. It knows no model.
 
 The newest documents are held out, whole: a card that is measured on them says how well a voice carries on.
+The plain text carries all of the style, the pairs make a voice answer prompts.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
+
 from llmtwin.errors import InputError
+from llmtwin.records import Example
 from llmtwin.twins.kind import Known, Lessons, Voice
 from llmtwin.twins.person import collect
 from llmtwin.twins.person.chunks import CountTokens
-from llmtwin.twins.person.examples import Making, pairs
+from llmtwin.twins.person.examples import Making, Pair, Shape, pairs
 from llmtwin.twins.person.pii import Marker
+from llmtwin.twins.person.sources.items import Item
 from llmtwin.twins.person.split import By, apart, split
 from llmtwin.twins.person.stand_ins import stand_ins
 from llmtwin.twins.person.voices import select
 
 HELD_OUT_SHARE = 0.1
 COMPLETION_TOKENS_MAX = 256
+WINDOW_TOKENS_MAX = 384
 WORDS_MIN = 1000
 
 
 def lessons(known: Known, voice: Voice, count_tokens: CountTokens, key: bytes) -> Lessons:
-    """Pairs of the voice's documents that are not held out, with stand-ins for what is private.
+    """What the voice's documents teach but for the held-out ones, with stand-ins for what is private.
 
     Raises InputError for too little to learn a voice from.
     """
@@ -35,7 +42,38 @@ def lessons(known: Known, voice: Voice, count_tokens: CountTokens, key: bytes) -
         )
     parts = split(items, HELD_OUT_SHARE, By.TIME, seed=0)
     marker = Marker(collect.others(known))
-    making = Making(marker, key, count_tokens, COMPLETION_TOKENS_MAX)
     held_out = [stand_ins(item.text, marker.mark(item.text), key) for item in parts.held_out]
-    made = apart((pair for item in parts.train for pair in pairs(item, making)), held_out)
-    return Lessons(tuple(pair.example for pair in made), tuple(held_out))
+    making = Making(marker, key, count_tokens, COMPLETION_TOKENS_MAX)
+    return Lessons(tuple(learned(parts.train, held_out, making)), tuple(held_out))
+
+
+def learned(items: Sequence[Item], held_out: Sequence[str], making: Making) -> list[Example]:
+    """What items teach; nothing of it shares twelve words in a row with a held-out text."""
+    every = [*(pair for item in items for pair in pairs(item, making)), *_plain(items, held_out, making)]
+    return [pair.example for pair in apart(every, held_out)]
+
+
+def _plain(items: Sequence[Item], held_out: Sequence[str], making: Making) -> Iterator[Pair]:
+    """The items in windows that answer nothing, without the paragraphs that stand in held-out ones too."""
+    for item in items:
+        text = stand_ins(item.text, making.marker.mark(item.text), making.key)
+        kept = apart((_text(item, paragraph) for paragraph in text.split("\n\n")), held_out)
+        for window in windows("\n\n".join(pair.completion for pair in kept), making.count_tokens):
+            yield _text(item, window)
+
+
+def windows(text: str, count_tokens: CountTokens) -> Iterator[str]:
+    """A text in parts of whole words, each as long as fits."""
+    window, tokens = "", 0
+    for word in re.findall(r"\S+\s*", text):
+        size = count_tokens(word)
+        if window and tokens + size > WINDOW_TOKENS_MAX:
+            yield window.rstrip()
+            window, tokens = "", 0
+        window, tokens = window + word, tokens + size
+    if window:
+        yield window.rstrip()
+
+
+def _text(item: Item, text: str) -> Pair:
+    return Pair(Shape.PLAIN, item.id, 0, len(item.text), "", text)

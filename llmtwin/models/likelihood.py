@@ -1,0 +1,145 @@
+"""What texts cost in bits under a base and under many adapters over it. It does not know who wrote them.
+
+The frozen trunk below the adapters runs once for all of them: only the layers above it differ.
+
+Two ways of scoring, each the same for base and adapters. `raw` takes a text as it is, without a chat template
+and without a prompt: that is the definition of bits per character here, and the fairest, since plain text is
+what a base was trained on, while a twin, which learned texts as answers to prompts, gets no help from a form
+that only it knows. `answered` takes a completion given its prompt as the twin learns it: it says what the
+twin's use is like, but part of the gain there is only the form, since a chat model expects another answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import log
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from llmtwin.models.lora import Fused, Lora
+from llmtwin.models.transformer import Transformer, causal
+from llmtwin.models.tune import render
+from llmtwin.records import Example
+
+WINDOW_TOKENS = 512
+OVERLAP_TOKENS = 128
+BATCH_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class Row:
+    """A text to score: the ids before `first` are context only; the rest make up `characters`."""
+
+    ids: tuple[int, ...]
+    first: int
+    characters: int
+
+
+@dataclass(frozen=True)
+class Bits:
+    """What the scored part of one or more texts costs."""
+
+    bits: float
+    characters: int
+
+    @property
+    def per_character(self) -> float:
+        """Bits a character."""
+        return self.bits / self.characters
+
+    @classmethod
+    def total(cls, parts: Sequence[Bits]) -> Bits:
+        """All of several texts, so that each counts by its length."""
+        return cls(sum(part.bits for part in parts), sum(part.characters for part in parts))
+
+
+@dataclass(frozen=True)
+class Window:
+    """The ids from `start` up to `end` of a text, of which those from `scored` on are scored."""
+
+    start: int
+    scored: int
+    end: int
+
+
+def raw(transformer: Transformer, text: str) -> Row:
+    """A text as it is; its first token, which nothing leads to, is not scored."""
+    found = transformer.base.tokenizer.encode(text, add_special_tokens=False)
+    opening = found.offsets[0][1] if found.ids else 0
+    return Row(tuple(found.ids), 1, len(text) - opening)
+
+
+def answered(transformer: Transformer, example: Example) -> Row:
+    """A completion given its prompt. Its end is not scored: where a passage was cut is nobody's style."""
+    ids, prompt = render(transformer, example)
+    return Row(tuple(ids[:-1]), prompt, len(example.completion))
+
+
+def windows(
+    length: int, first: int, size: int = WINDOW_TOKENS, overlap: int = OVERLAP_TOKENS
+) -> list[Window]:
+    """Windows in which each id from `first` on is scored once, after all before it or at least `overlap`."""
+    found: list[Window] = []
+    start, scored = 0, first
+    while scored < length:
+        end = min(length, max(start + size, scored + size - overlap))
+        found.append(Window(start, scored, end))
+        start, scored = end - overlap, end
+    return found
+
+
+@torch.inference_mode()
+def score(
+    transformer: Transformer,
+    rows: Sequence[Row],
+    adapters: Sequence[Lora | None],
+    advance: Callable[[int], object] = lambda tokens: None,
+) -> list[list[Bits]]:
+    """What each row costs under each adapter (None is the base alone): a list an adapter, of one a row.
+
+    `advance` is told how many tokens were scored.
+    """
+    trunk = range(min((lora.first for lora in adapters if lora), default=transformer.config.layers))
+    upper = range(trunk.stop, transformer.config.layers)
+    fused = [None if lora is None else Fused(lora, transformer.dtype) for lora in adapters]
+    nats = [[0.0] * len(rows) for _ in adapters]
+    for batch in _batches(rows):
+        cut = [rows[place].ids[window.start : window.end] for place, window in batch]
+        ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(part) for part in cut], batch_first=True)
+        rope, attend = (
+            transformer.rope(torch.arange(ids.shape[1])[None]),
+            causal(ids.shape[1], transformer.dtype),
+        )
+        low = transformer.run(transformer.embed(ids), rope, attend, trunk)
+        for total, delta in zip(nats, fused, strict=True):
+            high = transformer.run(low, rope, attend, upper, delta)
+            for line, (place, window) in enumerate(batch):
+                total[place] += _nats(transformer, high[line], ids[line], window)
+        advance(sum(window.end - window.scored for _, window in batch))
+    return [
+        [Bits(cost / log(2), row.characters) for cost, row in zip(total, rows, strict=True)] for total in nats
+    ]
+
+
+def _batches(rows: Sequence[Row]) -> Iterator[list[tuple[int, Window]]]:
+    """All windows of all rows with their places, such of about one length together."""
+    every = [(place, window) for place, row in enumerate(rows) for window in windows(len(row.ids), row.first)]
+    every.sort(key=lambda one: one[1].end - one[1].start)
+    batch: list[tuple[int, Window]] = []
+    for place, window in every:
+        if batch and (len(batch) + 1) * (window.end - window.start) > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append((place, window))
+    if batch:
+        yield batch
+
+
+def _nats(transformer: Transformer, hidden: Tensor, ids: Tensor, window: Window) -> float:
+    """The negative log-probability of the scored ids of one window, from its hidden states (T, hidden)."""
+    first, last = window.scored - window.start, window.end - window.start
+    logits = transformer.logits(hidden[first - 1 : last - 1])
+    return float(F.cross_entropy(logits, ids[first:last], reduction="sum"))

