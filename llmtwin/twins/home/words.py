@@ -171,6 +171,11 @@ _STATE = re.compile(
     r"\b(?:which|is|are|how many)\b.*\b(on|off|open|closed|locked|unlocked)\b(?! (?:the|my|our)\b)",
     re.IGNORECASE,
 )
+_DONE_TO = (
+    r"(?:^|[,;.!:]|\b(?:please|and|then|to|you|just|so|ahead|now))\s*"
+    r"\b(open|close|shut|lock|unlock)(?: up)?(?: (?:the|my|our|all|both))* "
+)
+_NEGATION = re.compile(r"n['\u2019]?t\b|\b(?:not|never|stop|without)\b", re.IGNORECASE)
 _PAST_ONLY = re.compile(rf"\b({_PAST})\b", re.IGNORECASE)
 _HOURS = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
 _MONTHS = "january|february|march|april|june|july|august|september|october|november|december"
@@ -224,6 +229,15 @@ def state_asked(text: str) -> str | None:
     """The state that a question asks about, as in "which lights are on in the kitchen"."""
     found = _STATE.search(text)
     return found[1] if found else None
+
+
+def done_to(text: str, name: str) -> str | None:
+    """The verb right before a name, of those for doors and locks; None where anything is negated before."""
+    found = re.search(_DONE_TO + re.escape(name), text, re.IGNORECASE)
+    if found is None or _NEGATION.search(text[: found.start()]):
+        return None
+    verb = found[1].casefold()
+    return "close" if verb == "shut" else verb
 
 
 def says_now(text: str) -> bool:
