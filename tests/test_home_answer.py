@@ -334,6 +334,49 @@ def test_a_time_that_was_taken_for_a_device_is_a_time(home: Asking) -> None:
     assert home.ask(plan, "what was the oven showing for temperature 3 hours ago").outcome is Outcome.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("for the sitter's list: what does Bedroom lamp have as its brightness", True),
+        ("for the sitter's list: what does Guest bedroom lamp have as its brightness", False),
+        ("for the sitter's list: what does Bedroom lamp 2 have as its brightness", False),
+        ("for the sitter's list: what does Bedroom lamp have as its loudness", False),
+    ],
+)
+def test_a_device_that_is_called_in_full_is_found_where_the_plan_lost_it(
+    home: Asking, text: str, known: bool
+) -> None:
+    home.tell("h1", "light.lamp/brightness", 40.0)
+    property = text.split()[-1]
+    plan = f'{{"kind":"ask","property":"{property}","name":"list","area":"sitter"}}'
+    assert (home.ask(plan, text).value == 40.0) is known
+    longer = f'{{"kind":"ask","property":"{property}","name":"Guest bedroom lamp"}}'
+    assert home.ask(longer, text).outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Guests are coming, so I need the hall heating with its mode at cool.", "cool"),
+        ("Guests are coming, so I need the hall heating with its mode at turbo.", None),
+        ("the hall heating and its mode at the moment", "asked"),
+        ("what is the hall heating with its mode at cool", "asked"),
+        ("the mode as to the hall heating", "asked"),
+    ],
+)
+def test_what_ends_with_a_property_and_its_value_and_asks_nothing_is_an_order(
+    home: Asking, text: str, value: str | None
+) -> None:
+    home.description = Description(devices=(LAMP, HEATING))
+    home.tell("h1", "climate.hall/mode", "heat")
+    answer = home.ask('{"kind":"ask","property":"mode","name":"hall heating"}', text)
+    if value == "asked":
+        assert answer.value == "heat"
+    else:
+        assert [command.value for command in home.orders] == ([value] if value else [])
+        assert answer.outcome is (Outcome.ORDERED if value else Outcome.REFUSED)
+
+
 def test_everything_of_a_kind_in_a_room(home: Asking) -> None:
     home.description = Description(devices=(LAMP, replace_area(HALL, "Bedroom"), DOOR))
     answer = home.ask('{"kind":"order","act":"off","name":"lights","area":"bedroom"}')

@@ -100,6 +100,9 @@ class _Answering:
         if orders_a_value(self.plan, text):
             self.plan = self.plan.model_copy(update={"kind": PlanKind.ORDER, "act": Act.SET})
             return self._order()
+        if set_to := mend.set_to(self.plan, text, self.home):
+            self.plan = set_to
+            return self._order()
         return kinds.get(self.plan.kind, self._other)()
 
     def _other(self) -> Answer:
@@ -124,10 +127,10 @@ class _Answering:
         if not matches and plan.property is None:
             # What was taken for a device may be the property, and its place the device.
             matches = self.home.properties(None, plan.area, plan.name, self.question.text)
-        if not matches and must_be_time(plan.name or ""):
-            # What was taken for a device is a time; the device stands elsewhere, by its full name.
-            matches = self.home.named(self.question.text)
-            span = moment_around(self.question.text, "", self.question.at)
+        if not matches and (called := mend.called(plan, self.question.text, self.home)):
+            matches = [called]
+            if must_be_time(plan.name or ""):
+                span = moment_around(self.question.text, "", self.question.at)
         if not matches:
             return say.unknown(f"This home has no {self._said()} that I know of.")
         return self._of(matches, span)

@@ -24,8 +24,8 @@ OPPOSITES = {Act.OPEN: Act.CLOSE, Act.CLOSE: Act.OPEN, Act.LOCK: Act.UNLOCK, Act
 
 def completed(plan: Plan, text: str) -> Plan:
     """The plan with what the sentence says outright: the state asked about, or the verb that was mistaken."""
-    if plan.kind == PlanKind.ORDER and plan.act in OPPOSITES and plan.name:
-        meant = OPPOSITES[plan.act] == done_to(text, plan.name)
+    if plan.kind == PlanKind.ORDER and plan.act in OPPOSITES:
+        meant = OPPOSITES[plan.act] in [done_to(text, name) for name in (plan.name, plan.area) if name]
         return plan.model_copy(update={"act": OPPOSITES[plan.act]}) if meant else plan
     if plan.kind != PlanKind.ASK or plan.property or plan.value or plan.time:
         return plan

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from llmtwin.records import Device
 from llmtwin.twins.home import orders
 from llmtwin.twins.home.plan import Act, Plan, PlanKind
-from llmtwin.twins.home.resolve import Home
-from llmtwin.twins.home.words import Mood, may_be_time, mood, says_now, words
+from llmtwin.twins.home.resolve import Home, Match
+from llmtwin.twins.home.words import Mood, may_be_time, mood, said_after, says_now, stands_alone, words
 
 
 def about_a_property(plan: Plan, text: str, home: Home) -> Plan:
@@ -56,3 +56,29 @@ def option_said(plan: Plan, text: str, home: Home) -> tuple[Plan, list[Device]] 
         return None
     meant = {"act": Act.SET, "name": device.name, "area": None, "property": property.name}
     return plan.model_copy(update={**meant, "value": options[0]}), [device]
+
+
+def called(plan: Plan, text: str, home: Home) -> Match | None:
+    """The property that a text names in full of a device that it calls by its full name, if that is the one.
+
+    It is not where the plan has another property, or text or plan a longer name: that is another device.
+    """
+    matches = home.named(text)
+    if len(matches) != 1 or not stands_alone(text, matches[0].device.name):
+        return None
+    device, property = words(matches[0].device.name), words(matches[0].property.name)
+    said = words(" ".join(filter(None, (plan.name, plan.area))))
+    return matches[0] if words(plan.property or "") <= property and not device < said else None
+
+
+def set_to(plan: Plan, text: str, home: Home) -> Plan | None:
+    """The order in what was taken for a question: it asks nothing, and ends with a property and its value."""
+    if plan.kind != PlanKind.ASK or plan.time or not plan.property:
+        return None
+    value = said_after(text, plan.property)
+    matches = home.properties(plan.name, plan.area, plan.property, text)
+    if value is None or len(matches) != 1 or not matches[0].property.writable:
+        return None
+    if words(value) <= words(" ".join(filter(None, (plan.name, plan.area, matches[0].device.name)))):
+        return None
+    return plan.model_copy(update={"kind": PlanKind.ORDER, "act": Act.SET, "value": value})

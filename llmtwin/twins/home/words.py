@@ -25,7 +25,7 @@ EMPTY = frozenset(
     a about also an and any are at be by current currently did do does exactly for from have has how
     i in is it its just like log me moment my now of on our please right room's set setting settings
     show some still than that the their there these this those to up us was we were what what's
-    which with your
+    which wise with your
     """.split()  # noqa: SIM905 (a list of a word a line would hide the rest)
 )
 SAME = {
@@ -71,10 +71,9 @@ _UNITS = {
 def words(text: str) -> frozenset[str]:
     """The words of a text that carry meaning, in one form each: folded, singular, synonyms joined."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
-    found = (
-        _singular(word.strip(".").removesuffix("'s").strip("'")) for word in re.findall(r"[\w.']+", folded)
-    )
-    joined = (SAME.get(word, word) for word in found if word not in EMPTY)
+    found = (word.strip(".").removesuffix("'s").strip("'") for word in re.findall(r"[\w.']+", folded))
+    singular = (_singular(word) for word in found if word not in EMPTY)
+    joined = (SAME.get(word, word) for word in singular if word not in EMPTY)
     return frozenset(word for word in joined if word)
 
 
@@ -238,6 +237,28 @@ def done_to(text: str, name: str) -> str | None:
         return None
     verb = found[1].casefold()
     return "close" if verb == "shut" else verb
+
+
+def said_after(text: str, name: str) -> str | None:
+    """What an order ends with after something that it names: "eco" of "it is late, so the mode at eco".
+
+    None where the last part of the sentence asks, or ends otherwise.
+    """
+    clause = re.split(r"[,;:.!] ", text)[-1]
+    found = re.search(rf"{re.escape(name)} (?:at|to|as) ([^?]+?)[.!]*$", clause, re.IGNORECASE)
+    if found is None or mood(clause) is not Mood.UNTOLD:
+        return None
+    said = found[1]
+    return said if words(said) and not says_now(said) and not may_be_time(said) else None
+
+
+def stands_alone(text: str, name: str) -> bool:
+    """Whether a name stands in a text, and not as a part of a longer one: "lamp" of "hall lamp", "lamp 2"."""
+    found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)(?! ?\d)", text, re.IGNORECASE)
+    if found is None:
+        return False
+    before = re.search(r"[\w'\u2019]+ $", text[: found.start()])
+    return before is None or not words(before[0])
 
 
 def says_now(text: str) -> bool:
