@@ -313,6 +313,11 @@ def test_an_order_that_the_home_cannot_take_is_refused(home: Asking, plan: str) 
             '{"act":"set","property":"mode","name":"hall heating","value":"mode"}',
             None,
         ),
+        (
+            "betamax please for mode on the hall heating, go ahead and change it",
+            '{"act":"set","property":"mode","name":"hall heating","value":"mode"}',
+            None,
+        ),
     ],
 )
 def test_an_option_that_is_said_in_full_is_set_and_no_other(
@@ -323,6 +328,13 @@ def test_an_option_that_is_said_in_full_is_set_and_no_other(
     answer = home.ask(f'{{"kind":"order",{plan[1:]}', text)
     assert [command.value for command in home.orders] == ([value] if value else [])
     assert answer.outcome is (Outcome.ORDERED if value else Outcome.REFUSED)
+
+
+def test_to_be_given_a_mode_is_to_ask(home: Asking) -> None:
+    home.description = Description(devices=(LAMP, HEATING))
+    home.tell("h1", "climate.hall/mode", "heat")
+    plan = '{"kind":"order","act":"set","property":"mode","name":"hall heating","value":"mode"}'
+    assert home.ask(plan, "give me the mode of the hall heating").value == "heat"
 
 
 def test_a_time_that_was_taken_for_a_device_is_a_time(home: Asking) -> None:

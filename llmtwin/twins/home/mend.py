@@ -8,7 +8,16 @@ from llmtwin.records import Device
 from llmtwin.twins.home import orders
 from llmtwin.twins.home.plan import Act, Plan, PlanKind
 from llmtwin.twins.home.resolve import Home, Match
-from llmtwin.twins.home.words import Mood, may_be_time, mood, said_after, says_now, stands_alone, words
+from llmtwin.twins.home.words import (
+    Mood,
+    may_be_time,
+    may_order,
+    mood,
+    said_after,
+    says_now,
+    stands_alone,
+    words,
+)
 
 
 def about_a_property(plan: Plan, text: str, home: Home) -> Plan:
@@ -36,7 +45,7 @@ def asks_for_a_setting(plan: Plan, text: str, home: Home, devices: Sequence[Devi
 
 def sets_an_option(plan: Plan, text: str, home: Home) -> bool:
     """Whether an option is to be set, by a sentence that neither asks nor is understood to say which."""
-    if words(plan.value or "") != words(plan.property or "") or mood(text) is not Mood.UNTOLD:
+    if words(plan.value or "") != words(plan.property or "") or not may_order(text):
         return False
     matches = home.properties(plan.name, plan.area, plan.property, text)
     return len(matches) == 1 and matches[0].property.writable and bool(matches[0].property.options)

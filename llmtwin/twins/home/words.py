@@ -24,7 +24,7 @@ EMPTY = frozenset(
     latest record recorded logged saved stored configured configuration preference entry data live
     a about also an and any are at be by current currently did do does exactly for from have has how
     i in is it its just like log me moment my now of on our please right room's set setting settings
-    show some still than that the their there these this those to up us was we were what what's
+    option setup show some still than that the their there these this those to up us was we were what what's
     which wise with your
     """.split()  # noqa: SIM905 (a list of a word a line would hide the rest)
 )
@@ -165,6 +165,7 @@ _QUESTION = re.compile(
 _ORDERING = re.compile(
     r"\b(set|change|make|put|turn|adjust|switch|give|let|bring|use|move|take)\b", re.IGNORECASE
 )
+_HANDING = re.compile(r"\b(give|let|bring|get) me\b", re.IGNORECASE)
 _COUNTED = re.compile(r"\b(how many|number of) (of )?(the |all |our |other |my )*(\w+)", re.IGNORECASE)
 _STATE = re.compile(
     r"\b(?:which|is|are|how many)\b.*\b(on|off|open|closed|locked|unlocked)\b(?! (?:the|my|our)\b)",
@@ -211,6 +212,11 @@ def mood(text: str) -> Mood:
     if _QUESTION.search(text):
         return Mood.MAY_ASK
     return Mood.SETS if _ORDERING.search(text) else Mood.UNTOLD
+
+
+def may_order(text: str) -> bool:
+    """Whether a sentence may be an order: it shows no sign of asking, not even "give me"."""
+    return mood(text) in (Mood.UNTOLD, Mood.SETS) and not _HANDING.search(text)
 
 
 def statistics_said(text: str) -> set[str]:
