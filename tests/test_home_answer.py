@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from llmtwin.memory import Memory
+from llmtwin.models.engine.api import Completion, Request
 from llmtwin.models.engine.echo import EchoEngine
 from llmtwin.records import (
     Adapter,
@@ -80,6 +81,28 @@ DOOR = Device(
 )
 
 
+class Says(EchoEngine):
+    """An engine that takes any sentence for one plan, as a model that is mistaken does."""
+
+    def __init__(self, plan: str) -> None:
+        self._plan = plan
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """The plan, whatever was said."""
+        return [replace(made, text=self._plan) for made in super().generate(requests)]
+
+
+HEATING = Device(
+    id="climate.hall",
+    name="Hall heating",
+    domain="climate",
+    properties=(
+        Property(name="mode", path="climate.hall/mode", writable=True, options=("cool", "heat", "off")),
+        Property(name="temperature", path="climate.hall/temperature", unit="°C"),
+    ),
+)
+
+
 @dataclass
 class Asking:
     """A home that can be asked, and the orders that came of it."""
@@ -95,9 +118,10 @@ class Asking:
         self.orders.append(command)
         return command
 
-    def ask(self, plan: str) -> Answer:
+    def ask(self, plan: str, text: str | None = None) -> Answer:
+        """The answer where the model takes `text` for that plan; without a text the plan is what was said."""
         view = View(
-            engine=EchoEngine(),
+            engine=EchoEngine() if text is None else Says(plan),
             memory=self.memory,
             description=self.description,
             adapters=("skill:home", "h1@1"),
@@ -108,7 +132,7 @@ class Asking:
             may_order=True,
             order=self.order,
         )
-        return HomeKind().answer(Question(twin="h1", text=plan, at=AT), view)
+        return HomeKind().answer(Question(twin="h1", text=text or plan, at=AT), view)
 
     def tell(self, twin: str, path: str, value: Value, at: datetime = AT, measure: str | None = None) -> None:
         fact = Fact(
@@ -271,6 +295,98 @@ def test_an_order_relative_to_the_others(home: Asking, act: str, value: float) -
 def test_an_order_that_the_home_cannot_take_is_refused(home: Asking, plan: str) -> None:
     assert home.ask(plan).outcome is Outcome.REFUSED
     assert not home.orders
+
+
+@pytest.mark.parametrize(
+    ("text", "plan", "value"),
+    [
+        (
+            "make the mode cool on hall heating",
+            '{"act":"on","name":"mode cool","area":"hall heating"}',
+            "cool",
+        ),
+        ("make the mode cool on hall heating", '{"act":"on","name":"mode","area":"hall heating"}', "cool"),
+        ("make the mode betamax on hall heating", '{"act":"on","name":"mode","area":"hall heating"}', None),
+        ("make the mode cool on hall toaster", '{"act":"on","name":"mode","area":"hall toaster"}', None),
+        (
+            "I want betamax as the mode for the hall heating",
+            '{"act":"set","property":"mode","name":"hall heating","value":"mode"}',
+            None,
+        ),
+        (
+            "betamax please for mode on the hall heating, go ahead and change it",
+            '{"act":"set","property":"mode","name":"hall heating","value":"mode"}',
+            None,
+        ),
+    ],
+)
+def test_an_option_that_is_said_in_full_is_set_and_no_other(
+    home: Asking, text: str, plan: str, value: str | None
+) -> None:
+    home.description = Description(devices=(LAMP, HEATING))
+    home.tell("h1", "climate.hall/mode", "heat")
+    answer = home.ask(f'{{"kind":"order",{plan[1:]}', text)
+    assert [command.value for command in home.orders] == ([value] if value else [])
+    assert answer.outcome is (Outcome.ORDERED if value else Outcome.REFUSED)
+
+
+def test_to_be_given_a_mode_is_to_ask(home: Asking) -> None:
+    home.description = Description(devices=(LAMP, HEATING))
+    home.tell("h1", "climate.hall/mode", "heat")
+    plan = '{"kind":"order","act":"set","property":"mode","name":"hall heating","value":"mode"}'
+    assert home.ask(plan, "give me the mode of the hall heating").value == "heat"
+
+
+def test_a_time_that_was_taken_for_a_device_is_a_time(home: Asking) -> None:
+    home.description = Description(devices=(LAMP, HEATING))
+    home.tell("h1", "climate.hall/temperature", 18.0, AT - timedelta(hours=9))
+    home.tell("h1", "climate.hall/temperature", 21.0, AT - timedelta(hours=1))
+    plan = '{"kind":"ask","property":"temperature","name":"temperature 3 hours ago"}'
+    assert home.ask(plan, "what was hall heating showing for temperature 3 hours ago").value == 18.0
+    assert home.ask(plan, "what was the oven showing for temperature 3 hours ago").outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("for the sitter's list: what does Bedroom lamp have as its brightness", True),
+        ("for the sitter's list: what does Guest bedroom lamp have as its brightness", False),
+        ("for the sitter's list: what does Bedroom lamp 2 have as its brightness", False),
+        ("for the sitter's list: what does Bedroom lamp have as its loudness", False),
+    ],
+)
+def test_a_device_that_is_called_in_full_is_found_where_the_plan_lost_it(
+    home: Asking, text: str, known: bool
+) -> None:
+    home.tell("h1", "light.lamp/brightness", 40.0)
+    property = text.split()[-1]
+    plan = f'{{"kind":"ask","property":"{property}","name":"list","area":"sitter"}}'
+    assert (home.ask(plan, text).value == 40.0) is known
+    longer = f'{{"kind":"ask","property":"{property}","name":"Guest bedroom lamp"}}'
+    assert home.ask(longer, text).outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Guests are coming, so I need the hall heating with its mode at cool.", "cool"),
+        ("Guests are coming, so I need the hall heating with its mode at turbo.", None),
+        ("the hall heating and its mode at the moment", "asked"),
+        ("what is the hall heating with its mode at cool", "asked"),
+        ("the mode as to the hall heating", "asked"),
+    ],
+)
+def test_what_ends_with_a_property_and_its_value_and_asks_nothing_is_an_order(
+    home: Asking, text: str, value: str | None
+) -> None:
+    home.description = Description(devices=(LAMP, HEATING))
+    home.tell("h1", "climate.hall/mode", "heat")
+    answer = home.ask('{"kind":"ask","property":"mode","name":"hall heating"}', text)
+    if value == "asked":
+        assert answer.value == "heat"
+    else:
+        assert [command.value for command in home.orders] == ([value] if value else [])
+        assert answer.outcome is (Outcome.ORDERED if value else Outcome.REFUSED)
 
 
 def test_everything_of_a_kind_in_a_room(home: Asking) -> None:

@@ -47,6 +47,23 @@ def test_a_question_gets_the_state_that_it_asks_about(given: str, text: str, val
 
 
 @pytest.mark.parametrize(
+    ("act", "text", "meant"),
+    [
+        ("close", "it's stuffy in here, open the hall shutters", "open"),
+        ("open", "please shut my hall shutters", "close"),
+        ("unlock", "lock up the hall shutters", "lock"),
+        ("close", "don't open the hall shutters", "close"),
+        ("close", "the open hall shutters let the rain in", "close"),
+        ("close", "why are the hall shutters open", "close"),
+        ("on", "open the hall shutters", "on"),
+    ],
+)
+def test_the_verb_right_before_a_device_is_what_is_done_to_it(act: str, text: str, meant: str) -> None:
+    given = plan(f'{{"kind":"order","act":"{act}","name":"hall shutters"}}')
+    assert completed(given, text).act == Act(meant)
+
+
+@pytest.mark.parametrize(
     ("given", "text", "orders"),
     [
         ('{"kind":"ask","name":"hall","value":"21 °C"}', "21 °C for the hall please", True),

@@ -5,10 +5,11 @@ A file of phrasings is YAML with these six entries, each sentence with exactly t
     setting   sentences about a private fact      {device} {property}
     now       sentences about a state now         {device} {property}
     past      sentences about an earlier state    {device} {property} {time}
-    compare   by average, minimum, maximum, count                       {property}
+    compare   by average, minimum, maximum, count (of homes that have it)    {property}
     order     by "on", "off", open, close, lock, unlock                 {device}
               and set                                                   {device} {property} {value}
-    relative  by raise, lower, set: orders relative to all homes        {device} {property}
+    relative  by raise, lower, set: orders to go above, below, or just
+              to the average of all homes                               {device} {property}
 
 `setting` has at least eight sentences, every other list at least one. `on` and `off` must be quoted.
 """

@@ -29,18 +29,23 @@ from llmtwin.records import (
     Value,
     now,
 )
-from llmtwin.twins.home import collect, facts, orders, say
-from llmtwin.twins.home.judge import can_be_in, fold, held, is_in, orders_a_value, orders_nothing
+from llmtwin.twins.home import collect, facts, mend, orders, say
+from llmtwin.twins.home.judge import (
+    can_be_in,
+    fold,
+    held,
+    is_in,
+    orders_a_value,
+    orders_nothing,
+)
 from llmtwin.twins.home.plan import Act, Plan, PlanKind
 from llmtwin.twins.home.recall import recall, understand
 from llmtwin.twins.home.resolve import Home, Match, names
 from llmtwin.twins.home.words import (
     COHORT,
-    Mood,
     Span,
-    may_be_time,
     moment_around,
-    mood,
+    must_be_time,
     says_now,
     statistics_said,
     when,
@@ -103,10 +108,14 @@ class _Answering:
 
     def answer(self) -> Answer:
         kinds = {PlanKind.ASK: self._ask, PlanKind.COMPARE: self._compare, PlanKind.ORDER: self._order}
-        if self.plan.kind == PlanKind.ORDER and orders_nothing(self.plan, self.question.text):
-            return self._ask()
-        if orders_a_value(self.plan, self.question.text):
+        text = self.question.text
+        if self.plan.kind == PlanKind.ORDER and orders_nothing(self.plan, text):
+            return self._order() if mend.sets_an_option(self.plan, text, self.home) else self._ask()
+        if orders_a_value(self.plan, text):
             self.plan = self.plan.model_copy(update={"kind": PlanKind.ORDER, "act": Act.SET})
+            return self._order()
+        if set_to := mend.set_to(self.plan, text, self.home):
+            self.plan = set_to
             return self._order()
         return kinds.get(self.plan.kind, self._other)()
 
@@ -120,7 +129,7 @@ class _Answering:
     # ---- questions about this home
 
     def _ask(self) -> Answer:
-        plan = self._about_a_property()
+        plan = self.plan = mend.about_a_property(self.plan, self.question.text, self.home)
         span = self._span()
         matches = self.home.properties(plan.name, plan.area, plan.property, self.question.text)
         if plan.property is None and plan.name is not None:
@@ -132,6 +141,10 @@ class _Answering:
         if not matches and plan.property is None:
             # What was taken for a device may be the property, and its place the device.
             matches = self.home.properties(None, plan.area, plan.name, self.question.text)
+        if not matches and (called := mend.called(plan, self.question.text, self.home)):
+            matches = [called]
+            if must_be_time(plan.name or ""):
+                span = moment_around(self.question.text, "", self.question.at)
         if not matches:
             return say.unknown(f"This home has no {self._said()} that I know of.")
         return self._of(matches, span)
@@ -149,20 +162,6 @@ class _Answering:
         if span is not None and not span.moment:
             return self._over(live[0], span)
         return self._states(live, span)
-
-    def _about_a_property(self) -> Plan:
-        """The plan; where what was taken for a state is the name of a property, with that mended."""
-        plan = self.plan
-        if plan.value is not None and says_now(plan.value):
-            plan = self.plan = plan.model_copy(update={"value": None})
-        if plan.property is None and plan.value is not None:
-            named = self.home.properties(plan.name, plan.area, plan.value, self.question.text)
-            if named and words(named[0].property.name) <= words(plan.value):
-                self.plan = plan.model_copy(update={"property": plan.value, "value": None})
-        elif plan.kind == PlanKind.ORDER:
-            time = plan.time or (plan.value if plan.value and may_be_time(plan.value) else None)
-            self.plan = plan.model_copy(update={"value": None, "time": time})
-        return self.plan
 
     def _span(self) -> Span | None:
         """The time that was said: None for now, and where it is not understood."""
@@ -355,9 +354,11 @@ class _Answering:
             ]
         if not devices and plan.statistic and words(plan.name or "") - COHORT <= words(plan.property or ""):
             return self._compare()
+        if not devices and (meant := mend.option_said(plan, self.question.text, self.home)):
+            self.plan, devices = meant
         if not devices:
             return say.refused(f"This home has no {self._said()} that I know of.")
-        if self._asks_for_a_setting(devices):
+        if mend.asks_for_a_setting(self.plan, self.question.text, self.home, devices):
             return self._ask()
         if len(devices) > LISTED_MAX:
             return say.refused(f"That would be {len(devices)} devices: name a room or a kind of device.")
@@ -384,20 +385,6 @@ class _Answering:
             commands=tuple(commands),
             receipts=receipts,
         )
-
-    def _asks_for_a_setting(self, devices: Sequence[Device]) -> bool:
-        """Whether what was taken for an order names a private setting, and nothing to set it to."""
-        plan = self.plan
-        if (
-            plan.act != Act.SET
-            or plan.statistic
-            or len(devices) != 1
-            or mood(self.question.text) is Mood.SETS
-        ):
-            return False
-        meant = self.home.properties(plan.name, plan.area, plan.property, self.question.text)
-        private = bool(meant) and all(match.property.private for match in meant)
-        return private and not orders.is_value(devices[0], plan.value or "")
 
     def _command(self, property: Property, value: Value) -> Command:
         created = now()

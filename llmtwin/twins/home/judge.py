@@ -12,15 +12,21 @@ from llmtwin.twins.home.words import (
     Mood,
     Span,
     amount,
+    done_to,
     mood,
     must_be_time,
     state_asked,
     words,
 )
 
+OPPOSITES = {Act.OPEN: Act.CLOSE, Act.CLOSE: Act.OPEN, Act.LOCK: Act.UNLOCK, Act.UNLOCK: Act.LOCK}
+
 
 def completed(plan: Plan, text: str) -> Plan:
-    """The plan of a question with the state that it asks about, where the model left that out."""
+    """The plan with what the sentence says outright: the state asked about, or the verb that was mistaken."""
+    if plan.kind == PlanKind.ORDER and plan.act in OPPOSITES:
+        meant = OPPOSITES[plan.act] in [done_to(text, name) for name in (plan.name, plan.area) if name]
+        return plan.model_copy(update={"act": OPPOSITES[plan.act]}) if meant else plan
     if plan.kind != PlanKind.ASK or plan.property or plan.value or plan.time:
         return plan
     return plan.model_copy(update={"value": state_asked(text)})

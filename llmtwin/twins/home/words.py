@@ -24,8 +24,8 @@ EMPTY = frozenset(
     latest record recorded logged saved stored configured configuration preference entry data live
     a about also an and any are at be by current currently did do does exactly for from have has how
     i in is it its just like log me moment my now of on our please right room's set setting settings
-    show some still than that the their there these this those to up us was we were what what's
-    which with your
+    option setup show some still than that the their there these this those to up us was we were what what's
+    which wise with your
     """.split()  # noqa: SIM905 (a list of a word a line would hide the rest)
 )
 SAME = {
@@ -71,10 +71,9 @@ _UNITS = {
 def words(text: str) -> frozenset[str]:
     """The words of a text that carry meaning, in one form each: folded, singular, synonyms joined."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
-    found = (
-        _singular(word.strip(".").removesuffix("'s").strip("'")) for word in re.findall(r"[\w.']+", folded)
-    )
-    joined = (SAME.get(word, word) for word in found if word not in EMPTY)
+    found = (word.strip(".").removesuffix("'s").strip("'") for word in re.findall(r"[\w.']+", folded))
+    singular = (_singular(word) for word in found if word not in EMPTY)
+    joined = (SAME.get(word, word) for word in singular if word not in EMPTY)
     return frozenset(word for word in joined if word)
 
 
@@ -166,11 +165,17 @@ _QUESTION = re.compile(
 _ORDERING = re.compile(
     r"\b(set|change|make|put|turn|adjust|switch|give|let|bring|use|move|take)\b", re.IGNORECASE
 )
+_HANDING = re.compile(r"\b(give|let|bring|get) me\b", re.IGNORECASE)
 _COUNTED = re.compile(r"\b(how many|number of) (of )?(the |all |our |other |my )*(\w+)", re.IGNORECASE)
 _STATE = re.compile(
     r"\b(?:which|is|are|how many)\b.*\b(on|off|open|closed|locked|unlocked)\b(?! (?:the|my|our)\b)",
     re.IGNORECASE,
 )
+_DONE_TO = (
+    r"(?:^|[,;.!:]|\b(?:please|and|then|to|you|just|so|ahead|now))\s*"
+    r"\b(open|close|shut|lock|unlock)(?: up)?(?: (?:the|my|our|all|both))* "
+)
+_NEGATION = re.compile(r"n['\u2019]?t\b|\b(?:not|never|stop|without)\b", re.IGNORECASE)
 _PAST_ONLY = re.compile(rf"\b({_PAST})\b", re.IGNORECASE)
 _HOURS = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
 _MONTHS = "january|february|march|april|june|july|august|september|october|november|december"
@@ -209,6 +214,11 @@ def mood(text: str) -> Mood:
     return Mood.SETS if _ORDERING.search(text) else Mood.UNTOLD
 
 
+def may_order(text: str) -> bool:
+    """Whether a sentence may be an order: it shows no sign of asking, not even "give me"."""
+    return mood(text) in (Mood.UNTOLD, Mood.SETS) and not _HANDING.search(text)
+
+
 def statistics_said(text: str) -> set[str]:
     """The statistics that a text names outright."""
     text = re.sub(r"\bi mean\b", "", text.casefold())
@@ -224,6 +234,37 @@ def state_asked(text: str) -> str | None:
     """The state that a question asks about, as in "which lights are on in the kitchen"."""
     found = _STATE.search(text)
     return found[1] if found else None
+
+
+def done_to(text: str, name: str) -> str | None:
+    """The verb right before a name, of those for doors and locks; None where anything is negated before."""
+    found = re.search(_DONE_TO + re.escape(name), text, re.IGNORECASE)
+    if found is None or _NEGATION.search(text[: found.start()]):
+        return None
+    verb = found[1].casefold()
+    return "close" if verb == "shut" else verb
+
+
+def said_after(text: str, name: str) -> str | None:
+    """What an order ends with after something that it names: "eco" of "it is late, so the mode at eco".
+
+    None where the last part of the sentence asks, or ends otherwise.
+    """
+    clause = re.split(r"[,;:.!] ", text)[-1]
+    found = re.search(rf"{re.escape(name)} (?:at|to|as) ([^?]+?)[.!]*$", clause, re.IGNORECASE)
+    if found is None or mood(clause) is not Mood.UNTOLD:
+        return None
+    said = found[1]
+    return said if words(said) and not says_now(said) and not may_be_time(said) else None
+
+
+def stands_alone(text: str, name: str) -> bool:
+    """Whether a name stands in a text, and not as a part of a longer one: "lamp" of "hall lamp", "lamp 2"."""
+    found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)(?! ?\d)", text, re.IGNORECASE)
+    if found is None:
+        return False
+    before = re.search(r"[\w'\u2019]+ $", text[: found.start()])
+    return before is None or not words(before[0])
 
 
 def says_now(text: str) -> bool:
