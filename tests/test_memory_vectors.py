@@ -179,7 +179,7 @@ def test_a_folder_serves_as_well_as_the_packages(tmp_path: Path) -> None:
 
 
 def test_no_model_is_said_with_its_remedy(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="make embeddings"):
+    with pytest.raises(Unavailable, match="make person"):
         Embedder(tmp_path)
     for name in ("model.onnx", "tokenizer.json"):
         (tmp_path / name).write_text("{}")

@@ -184,7 +184,7 @@ def test_without_embeddings_words_decide_and_the_note_says_so(memory: Memory) ->
     found = retrieve(ask("How long does the test suite take?"), memory, None)
     assert found.hits[0].quote.title == "Tests on SQLite"
     assert found.note is not None and "no sentence embeddings" in found.note
-    with pytest.raises(Unavailable, match="make embeddings"):
+    with pytest.raises(Unavailable, match="make person"):
         retrieve(ask("tests"), memory, None, mode=Mode.DENSE)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from llmtwin.memory import Memory
 from llmtwin.records import Outcome, Prompt
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twin import Twin
+from llmtwin.twins.kind import Voice
 from llmtwin.twins.person import collect
 from llmtwin.twins.person.pii import Marker
 from tests.models import tiny_base
@@ -32,6 +35,7 @@ GARDEN = """# The garden in winter
 The garlic went in late this year. I covered the beds with oak leaves and left the kale
 standing for the birds.
 """
+WORDS = ["bedroom", "lamp", "kitchen", "light", "front", "door", "code", "river", "stone", "bridge", "window"]
 PRIVATE = """# Phone numbers
 
 Call me at +44 20 7946 0958 or write to ann@example.org, and bring the spare key of the shed with you.
@@ -120,12 +124,50 @@ def test_a_few_messages_are_too_few_for_a_voice_but_give_a_memory(
     for number, text in enumerate((SQLITE, GARDEN, "# Tea\n\nI take it with milk.\n")):
         _file(tmp_path / f"{number}.md", text)
     twin.collect(*sorted(tmp_path.glob("*.md")))
-    monkeypatch.setattr("llmtwin.serving.base", lambda settings: tiny_base(tmp_path / "base"))
+    monkeypatch.setattr("llmtwin.serving.base", lambda settings: tiny_base(tmp_path / "base", "llama"))
     with pytest.raises(InputError, match=r"1000 words.*memory"):
         twin.tune()
     answer = twin.ask("How long does the test suite take with SQLite?")
-    assert answer.outcome is Outcome.ANSWERED and "forty seconds" in answer.text
+    assert answer.outcome is Outcome.ANSWERED and "whole test suite from PostgreSQL to SQLite" in answer.text
     assert [use.text for use in answer.receipts.prompts if "forty seconds" in use.text]
+
+
+def test_a_voice_is_learned_and_measured_and_what_was_written_since_is_noticed(
+    twin: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tiny_base(tmp_path / "base", "llama")
+    monkeypatch.setattr("llmtwin.serving.base", lambda settings: base)
+    rng = random.Random(0)
+    for number in range(8):
+        said = [" ".join(rng.choices(WORDS, k=9)).capitalize() + "." for _ in range(25)]
+        _file(tmp_path / f"{number}.md", f"# About {WORDS[number]}\n\n" + "\n\n".join(said))
+    twin.collect(*sorted(tmp_path.glob("*.md")))
+    twin.edit("Write a note.", "As an AI language model, I can help.", "Stone by the river, and no more.")
+    assert len(twin._store.unlearned()) == 8
+    figures = twin.tune().card.figures
+    assert figures["preferences"] >= 1 and figures["examples"] > 8
+    assert 0 < figures["bits_per_char"] < figures["bits_per_char_base"]
+    assert not twin._store.unlearned()
+    twin.collect(_file(tmp_path / "new.md", GARDEN))
+    assert [one.address for one in twin._store.unlearned()] == [str(tmp_path / "new.md")]
+
+
+def test_a_voice_may_be_of_one_audience_or_time_and_nothing_is_no_voice(
+    twin: Twin, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tiny_base(tmp_path / "base", "llama")
+    monkeypatch.setattr("llmtwin.serving.base", lambda settings: base)
+    twin.collect(notes)
+    with pytest.raises(InputError, match="0 documents"):
+        twin.tune(voice=Voice(audience="mail"))
+    with pytest.raises(InputError, match="0 documents"):
+        twin.tune(voice=Voice(until=datetime(1999, 1, 1, tzinfo=UTC)))
+
+
+@pytest.mark.parametrize("correction", ["", " same "])
+def test_a_correction_says_something_else(twin: Twin, correction: str) -> None:
+    with pytest.raises(InputError, match="something else"):
+        twin.edit("Write a note.", "same", correction)
 
 
 def test_a_source_is_forgotten_with_all_that_was_made_of_it(

@@ -138,14 +138,12 @@ def test_a_twin_learns_all_of_its_documents_and_nothing_that_is_held_out(base: B
     )
     every = [item.model_copy(update={"text": f"{item.text}\n\n{licence}"}) for item in items(10)]
     found = parts(every, seed=3)
-    rows = voices.rows(Transformer(base, torch.float32), found)
-    assert all(0 < prompt < len(ids) for ids, prompt in rows)
-    plain = "".join(base.tokenizer.decode(ids[prompt:]) for ids, prompt in rows if prompt == 1)
+    taught = voices.examples(Transformer(base, torch.float32), found)
+    plain = " ".join(" ".join(one.completion.split()) for one in taught if not one.prompt)
+    answers = [" ".join(one.completion.split()) for one in taught if one.prompt]
     assert licence not in plain
     for item in found.learned:
-        opening = item.text.removesuffix(f"\n\n{licence}")
-        assert opening[20:] in plain  # but for its first token
-    answers = [base.tokenizer.decode(ids[prompt:]) for ids, prompt in rows if prompt > 1]
+        assert " ".join(item.text.removesuffix(licence).split()) in plain
     assert len(answers) >= 2 * len(found.learned)
     for item in found.held_out:
         words = item.text.split()

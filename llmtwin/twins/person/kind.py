@@ -1,20 +1,22 @@
-"""Persons: what somebody wrote goes in; their voice, and answers from their own words, come out."""
+"""Persons: what somebody wrote goes in; their voice, and answers from their own words, come out.
+
+The libraries that read and find what people write are an extra: they are imported when they are used.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmtwin.errors import Unavailable
-from llmtwin.memory.embed import Embedder
 from llmtwin.records import Answer, Example, Observation, Question
 from llmtwin.twins.kind import Known, Lessons, Reading, View, Voice
-from llmtwin.twins.person import answer, collect
-from llmtwin.twins.person.lessons import lessons
 
 if TYPE_CHECKING:
+    from llmtwin.memory.embed import Embedder
     from llmtwin.models.tune import TuneOptions
 
 
@@ -25,7 +27,9 @@ class PersonKind:
 
     def read(self, sources: Sequence[str], known: Known) -> Reading:
         """Read files, folders, archives, repositories and addresses."""
-        return collect.read(sources, known)
+        with _extra():
+            from llmtwin.twins.person.collect import read
+        return read(sources, known)
 
     def skill(self, base_hash: str) -> Path | None:
         """It needs none: the voice is all that is learned."""
@@ -36,7 +40,9 @@ class PersonKind:
         return Example(prompt=observation.property, completion=str(observation.fact.value))
 
     def lessons(self, known: Known, voice: Voice, count_tokens: Callable[[str], int], key: bytes) -> Lessons:
-        """Pairs of prompt and verbatim text; the newest documents are held out."""
+        """Pairs of prompt and verbatim text, and plain text; the newest documents are held out."""
+        with _extra():
+            from llmtwin.twins.person.lessons import lessons
         return lessons(known, voice, count_tokens, key)
 
     def tuning(self) -> TuneOptions:
@@ -55,13 +61,28 @@ class PersonKind:
 
     def answer(self, question: Question, view: View) -> Answer:
         """Quote what was written, or write in the person's voice."""
-        return answer.answer(question, view, _embedder())
+        with _extra():
+            from llmtwin.twins.person.answer import answer
+        return answer(question, view, _embedder())
 
 
 @cache
 def _embedder() -> Embedder | None:
     """The embeddings of this machine; without any, words alone find passages."""
+    from llmtwin.memory.embed import Embedder
+
     try:
         return Embedder()
     except Unavailable:
         return None
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Say what to install where a library of the extra is missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise Unavailable(
+            f"person twins need {error.name}: run `make person`, or pip install 'llmtwin[person]'"
+        ) from error

@@ -81,7 +81,7 @@ def retrieve(
     note = None if embedder is None else _left(embed_passages(memory, twin, embedder, EMBEDDED_AT_ONCE_MAX))
     if embedder is None:
         if mode is Mode.DENSE:
-            raise Unavailable("a dense search needs sentence embeddings: run `make embeddings`")
+            raise Unavailable("a dense search needs sentence embeddings: run `make person`")
         note = "found by words alone: there are no sentence embeddings here"
     asked = take_apart(question.text, memory, twin, question.at)
     scorer = Scorer(asked.subject, memory, twin, embedder)
