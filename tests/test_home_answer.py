@@ -330,6 +330,24 @@ def test_an_option_that_is_said_in_full_is_set_and_no_other(
     assert answer.outcome is (Outcome.ORDERED if value else Outcome.REFUSED)
 
 
+@pytest.mark.parametrize(
+    ("text", "ordered"),
+    [
+        ("Kill the Living room hall light, will you? I want it off.", False),
+        ("please turn off Living room hall light", False),
+        ("turn off the guest hall light", False),
+        ("Kill the hall light, will you? I want it off.", True),
+        ("turn the brightness of the hall light off", True),
+        ("Turn Hall light off", True),
+        ("it is late, so the Hall hall light off please", True),
+    ],
+)
+def test_a_device_with_a_longer_name_is_another_one(home: Asking, text: str, ordered: bool) -> None:
+    answer = home.ask('{"kind":"order","act":"off","name":"hall light"}', text)
+    assert (answer.outcome is Outcome.ORDERED) is ordered
+    assert bool(home.orders) is ordered
+
+
 def test_to_be_given_a_mode_is_to_ask(home: Asking) -> None:
     home.description = Description(devices=(LAMP, HEATING))
     home.tell("h1", "climate.hall/mode", "heat")

@@ -358,6 +358,8 @@ class _Answering:
             self.plan, devices = meant
         if not devices:
             return say.refused(f"This home has no {self._said()} that I know of.")
+        if other := self.home.another(self.plan.name, devices, self.question.text):
+            return say.refused(f"This home has no {other} that I know of.")
         if mend.asks_for_a_setting(self.plan, self.question.text, self.home, devices):
             return self._ask()
         if len(devices) > LISTED_MAX:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from llmtwin.records import Description, Device, Property
-from llmtwin.twins.home.words import COHORT, words
+from llmtwin.twins.home.words import COHORT, named_before, words
 
 TYPES: dict[str, str] = {
     "light": "light lamp bulb lighting illuminate illumination spotlight chandelier",
@@ -116,6 +116,15 @@ class Home:
                 return [entry.device for entry in whole]
         best = max((_coverage(entry, heard) for entry in found), default=0)
         return [entry.device for entry in found if _coverage(entry, heard) == best]
+
+    def another(self, name: str | None, devices: Sequence[Device], text: str) -> str | None:
+        """The longer name that a text has for what was found by `name`, if some of it is not so named."""
+        before = named_before(text, name) if name else ""
+        for device in devices:
+            known = _entry(device).all.union(*(words(property.name) for property in device.properties))
+            if not words(before) <= known:
+                return f"{before} {name}"
+        return None
 
     def measures(self, name: str | None, property: str | None) -> list[Property]:
         """The live properties that can be compared between homes and fit what was said, commonest first."""

@@ -166,6 +166,11 @@ _ORDERING = re.compile(
     r"\b(set|change|make|put|turn|adjust|switch|give|let|bring|use|move|take)\b", re.IGNORECASE
 )
 _HANDING = re.compile(r"\b(give|let|bring|get) me\b", re.IGNORECASE)
+_WORD = r"(?!(?i:the|my|our|of|on|in|at|to|for|from|with|and|by|its?)\b)[\w'\u2019-]+\s+"
+_BEFORE = (
+    rf"(?:\b(?i:the|my|our)\s+(?P<named>(?:{_WORD}){{1,4}})"
+    rf"|(?<=[\w,;]\s)(?=[A-Z])(?P<capital>(?:{_WORD}){{1,3}}))"
+)
 _COUNTED = re.compile(r"\b(how many|number of) (of )?(the |all |our |other |my )*(\w+)", re.IGNORECASE)
 _STATE = re.compile(
     r"\b(?:which|is|are|how many)\b.*\b(on|off|open|closed|locked|unlocked)\b(?! (?:the|my|our)\b)",
@@ -256,6 +261,12 @@ def said_after(text: str, name: str) -> str | None:
         return None
     said = found[1]
     return said if words(said) and not says_now(said) and not may_be_time(said) else None
+
+
+def named_before(text: str, name: str) -> str:
+    """What belongs to a name and stands before it: "guest room" of "the guest room lamp" for "lamp"."""
+    found = re.search(_BEFORE + re.escape(name), text)
+    return (found["named"] or found["capital"]).strip() if found else ""
 
 
 def stands_alone(text: str, name: str) -> bool:
