@@ -46,15 +46,15 @@ class PersonKind:
         return lessons(known, voice, count_tokens, key)
 
     def tuning(self) -> TuneOptions:
-        """A voice is learned from long texts, each a few times; nothing is to be recalled by heart."""
+        """A voice is learned from long texts, each twice: in larger steps they are learned by heart."""
         from llmtwin.models.tune import TuneOptions
 
         return TuneOptions(
             rank=16,
             layers_share=0.4,
-            epochs_max=3,
-            epochs_falling=3,
-            learning_rate=1e-3,
+            epochs_max=2,
+            epochs_falling=2,
+            learning_rate=2e-4,
             batch_tokens=512,
             stop_when_complete=False,
         )
