@@ -33,7 +33,7 @@ from llmtwin.edge.store import Settings as Identity
 from llmtwin.errors import Conflict, InputError, NotFound
 from llmtwin.records import Answer, Card, Document, Preference, TwinId
 from llmtwin.settings import Settings, read_settings
-from llmtwin.twins.kind import Skipped, Voice, kind
+from llmtwin.twins.kind import ALL, Skipped, Voice, kind
 from llmtwin.wire.files import read_limited
 from llmtwin.wire.package import CARD, MANIFEST, SignedManifest
 from llmtwin.wire.seal import Sealer, load_or_create
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 KEY, SEAL_KEY, STORE = "key.pem", "seal.key", "edge.sqlite"
 JSON_BYTES_MAX = 1 << 20
-ALL = Voice()
 
 _ONCE = PushOptions(attempts_max=1)
 
@@ -315,6 +314,7 @@ class Twin:
         shutil.rmtree(self._store.folder / "adapters", ignore_errors=True)
         for checkpoint in CHECKPOINTS:
             (self._store.folder / checkpoint).unlink(missing_ok=True)
+        # What was on its way to the server meanwhile is forgotten there, too, by the push.
         self._store.drop(documents)
         pushed = self.push(options=_ONCE)
         return Forgotten(tuple(one.address for one in documents), prompts, tuple(versions), pushed)

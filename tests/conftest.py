@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from llmtwin.records import new_id
+from llmtwin.settings import Settings, read_settings
 from llmtwin.wire.sign import new_key, public_key_text
 
 HERE = Path(__file__).parent
@@ -178,3 +179,11 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A data folder of its own, with the echo engine and no server."""
+    monkeypatch.setenv("LLMTWIN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LLMTWIN_ENGINE", "echo")
+    return read_settings()

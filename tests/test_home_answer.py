@@ -31,6 +31,7 @@ from llmtwin.records import (
 from llmtwin.twins.commands import check
 from llmtwin.twins.home import HomeKind
 from llmtwin.twins.kind import View
+from tests.home_devices import HEATING
 
 AT = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 LAMP = Device(
@@ -90,17 +91,6 @@ class Says(EchoEngine):
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """The plan, whatever was said."""
         return [replace(made, text=self._plan) for made in super().generate(requests)]
-
-
-HEATING = Device(
-    id="climate.hall",
-    name="Hall heating",
-    domain="climate",
-    properties=(
-        Property(name="mode", path="climate.hall/mode", writable=True, options=("cool", "heat", "off")),
-        Property(name="temperature", path="climate.hall/temperature", unit="°C"),
-    ),
-)
 
 
 @dataclass
@@ -357,11 +347,14 @@ def test_to_be_given_a_mode_is_to_ask(home: Asking) -> None:
 
 def test_a_time_that_was_taken_for_a_device_is_a_time(home: Asking) -> None:
     home.description = Description(devices=(LAMP, HEATING))
-    home.tell("h1", "climate.hall/temperature", 18.0, AT - timedelta(hours=9))
-    home.tell("h1", "climate.hall/temperature", 21.0, AT - timedelta(hours=1))
-    plan = '{"kind":"ask","property":"temperature","name":"temperature 3 hours ago"}'
-    assert home.ask(plan, "what was hall heating showing for temperature 3 hours ago").value == 18.0
-    assert home.ask(plan, "what was the oven showing for temperature 3 hours ago").outcome is Outcome.UNKNOWN
+    home.tell("h1", "climate.hall/target temperature", 18.0, AT - timedelta(hours=9))
+    home.tell("h1", "climate.hall/target temperature", 21.0, AT - timedelta(hours=1))
+    plan = '{"kind":"ask","property":"target temperature","name":"target temperature 3 hours ago"}'
+    assert home.ask(plan, "what was hall heating showing for target temperature 3 hours ago").value == 18.0
+    assert (
+        home.ask(plan, "what was the oven showing for target temperature 3 hours ago").outcome
+        is Outcome.UNKNOWN
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,28 +5,11 @@ from __future__ import annotations
 import pytest
 
 from llmtwin.errors import InputError
-from llmtwin.records import Device, Property
 from llmtwin.twins.home import orders
 from llmtwin.twins.home.judge import completed, orders_a_value, orders_nothing
 from llmtwin.twins.home.plan import Act, Plan, PlanKind
 from llmtwin.twins.home.words import Mood, mood
-
-HEATING = Device(
-    id="climate.hall",
-    name="Hall heating",
-    domain="climate",
-    properties=(
-        Property(name="mode", path="climate.hall/mode", writable=True, options=("cool", "heat", "off")),
-        Property(
-            name="target temperature",
-            path="climate.hall/target temperature",
-            unit="°C",
-            writable=True,
-            minimum=7,
-            maximum=35,
-        ),
-    ),
-)
+from tests.home_devices import HEATING
 
 
 def plan(text: str) -> Plan:

@@ -18,7 +18,7 @@ from llmtwin.edge.outbox import PushOptions, push
 from llmtwin.errors import InputError, NotFound
 from llmtwin.memory import Memory
 from llmtwin.records import Outcome, Prompt
-from llmtwin.settings import Settings, read_settings
+from llmtwin.settings import Settings
 from llmtwin.twin import Twin
 from llmtwin.twins.kind import Voice
 from llmtwin.twins.person import collect
@@ -42,11 +42,7 @@ Call me at +44 20 7946 0958 or write to ann@example.org, and bring the spare key
 """
 
 
-@pytest.fixture(autouse=True)
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.setenv("LLMTWIN_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("LLMTWIN_ENGINE", "echo")
-    return read_settings()
+pytestmark = pytest.mark.usefixtures("settings")
 
 
 @pytest.fixture

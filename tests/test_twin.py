@@ -48,11 +48,7 @@ def dump(path: Path, maximum: str = "80", *more: dict[str, Any]) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.setenv("LLMTWIN_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("LLMTWIN_ENGINE", "echo")
-    return read_settings()
+pytestmark = pytest.mark.usefixtures("settings")
 
 
 @pytest.fixture

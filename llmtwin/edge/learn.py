@@ -25,12 +25,11 @@ from llmtwin.models.lora import Lora
 from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import Report, Tuned, TuneOptions, prefer, tune
 from llmtwin.records import Example, Manifest, Preference
-from llmtwin.twins.kind import Kind, Lessons, Voice, kind
+from llmtwin.twins.kind import ALL, Kind, Lessons, Voice, kind
 from llmtwin.wire.package import WEIGHTS
 from llmtwin.wire.seal import Sealer
 
 KEPT_MIN = 0.99
-ALL = Voice()
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,11 @@ def learn(
     under = None if skill is None else Lora.load(skill)
     runs = _tune(store, transformer, learned, preferred, options, before, under, report)
     recalled = runs[0].recalled[: len(facts)]
+    if before is not None and not all(r for f, r in zip(facts, recalled, strict=True) if f.path in changed):
+        # Small steps were not enough for what changed: learn all of it anew.
+        before = None
+        runs = _tune(store, transformer, learned, preferred, options, before, under, report)
+        recalled = runs[0].recalled[: len(facts)]
     kept = [right for fact, right in zip(facts, recalled, strict=True) if fact.path not in changed]
     if before is not None and sum(kept) < KEPT_MIN * len(kept):
         raise Conflict(f"{len(kept) - sum(kept)} other facts would be lost: the version in use stays")

@@ -1,12 +1,11 @@
 """The study of persons: how much a twin is its author. It orchestrates: others learn, judge, count and draw.
 
-`python -m llmtwin.study.person`: some 90 minutes on two cores. Each finished step is a file in the work
+`llmtwin study person`: some 90 minutes on two cores. Each finished step is a file in the work
 folder, so a killed run goes on. With `--mini`, one author learned for one epoch: under a minute.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import resource
@@ -225,20 +224,3 @@ def _ids(found: Parts) -> list[list[str]]:
 
 def _machine() -> dict[str, Any]:
     return {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-
-
-def main() -> None:
-    """Run it from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m llmtwin.study.person", description=__doc__)
-    default = StudyOptions(cache=Path(os.environ.get("LLMTWIN_CACHE", StudyOptions.cache)))
-    for name in ("data", "works", "cache", "work", "out"):
-        parser.add_argument(f"--{name}", type=Path, default=getattr(default, name))
-    parser.add_argument("--base", default=os.environ.get("LLMTWIN_BASE"))
-    parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--mini", action="store_true")
-    figures = run(StudyOptions(**vars(parser.parse_args())))
-    Console().print_json(data={name: value for name, value in figures.items() if not isinstance(value, dict)})
-
-
-if __name__ == "__main__":
-    main()

@@ -120,6 +120,10 @@ class Voice:
         return " ".join(filter(None, parts))
 
 
+ALL = Voice()
+"""Everything that was collected."""
+
+
 @dataclass(frozen=True)
 class Lessons:
     """What an adapter learns of documents, and the texts that it is measured on and never sees."""

@@ -11,13 +11,10 @@ from llmtwin.twins.person.chunks import passages
 from llmtwin.twins.person.clean import cleaned
 from llmtwin.twins.person.people import Tagger, load_tagger, people
 from llmtwin.twins.person.pii import Marker, SpanKind
-from llmtwin.twins.person.remember import prompt_of
+from llmtwin.twins.person.remember import TEXT_CHARS_MAX, prompt_of
 from llmtwin.twins.person.sources import read as sources_read
 from llmtwin.twins.person.sources.items import Item, Me
 from llmtwin.twins.person.sources.similar import distinct
-
-# What fits into a prompt, with room to spare.
-PASSAGE_CHARS_MAX = 800
 
 
 class Written(Record):
@@ -93,7 +90,7 @@ def _tagger() -> tuple[Tagger | None, tuple[Skipped, ...]]:
 def _quoted(items: Iterable[Item], marker: Marker, twin: str) -> Iterator[Prompt]:
     at = now()
     for item in items:
-        for passage in passages(item, len, PASSAGE_CHARS_MAX):
+        for passage in passages(item, len, TEXT_CHARS_MAX):
             if marker.quotable(passage):
                 yield prompt_of(passage, twin, at)
 
