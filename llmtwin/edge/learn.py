@@ -80,7 +80,7 @@ def learn(
         runs = _tune(store, transformer, learned, preferred, options, before, under, report)
         recalled = runs[0].recalled[: len(facts)]
     kept = [right for fact, right in zip(facts, recalled, strict=True) if fact.path not in changed]
-    if before is not None and sum(kept) < KEPT_MIN * len(kept):
+    if start is not None and sum(kept) < KEPT_MIN * len(kept):
         raise Conflict(f"{len(kept) - sum(kept)} other facts would be lost: the version in use stays")
     with tempfile.TemporaryDirectory(dir=store.folder) as scratch:
         folder = Path(scratch)
