@@ -30,7 +30,7 @@ from llmtwin.edge.outbox import Pushed, PushOptions
 from llmtwin.edge.sealed import ask_sealed, object_of
 from llmtwin.edge.store import CHECKPOINTS, EdgeStore
 from llmtwin.edge.store import Settings as Identity
-from llmtwin.errors import Conflict, InputError, NotFound
+from llmtwin.errors import Conflict, InputError, LlmtwinError, NotFound
 from llmtwin.records import Answer, Card, Document, Preference, TwinId
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twins.kind import ALL, Skipped, Voice, kind
@@ -205,9 +205,10 @@ class Twin:
         """Learn all that is private into a new version; then try to push it.
 
         `voice` chooses among what a person wrote. A run that was killed goes on where it was. Raises
-        InputError where there is nothing to learn, Unavailable where there is no base.
+        InputError where there is nothing to learn, Unavailable where there is no base, Conflict where the
+        voice got worse: then the version in use stays.
         """
-        return self._pushed(self._learn(self._sealer(), report, voice=voice))
+        return self._pushed(self._learn(self._sealer(), report, voice=voice, in_use=self._version_in_use()))
 
     def push(self, progress: outbox.Progress | None = None, options: PushOptions | None = None) -> Pushed:
         """Send what waits; `error` of what is returned says why something still does."""
@@ -233,7 +234,8 @@ class Twin:
     def watch(self, report: Report = lambda _: None) -> Watched:
         """Compare the twin with what was collected last, of facts a random sample; learn again what differs.
 
-        The new version is published only if no other fact is lost. Raises NotFound before the first version.
+        Raises Conflict where other facts would be lost or the voice got worse: then the version in use
+        stays. Raises NotFound before the first version.
         """
         from llmtwin.edge.watch import check
 
@@ -241,8 +243,8 @@ class Twin:
         if not (found.wrong or found.unlearned):
             return Watched(found, None)
         # What was written since is learned together with all else: a voice is no list of facts.
-        start = None if found.unlearned else found.version
-        card = self._learn(self._sealer(), report, start=start, changed=found.wrong)
+        changed = () if found.unlearned else found.wrong
+        card = self._learn(self._sealer(), report, in_use=found.version, changed=changed)
         return Watched(found, self._pushed(card))
 
     def card(self, version: int | None = None) -> Card:
@@ -286,7 +288,7 @@ class Twin:
         sealed = [one.fact.path for one in self._store.observations() if one.sealed]
         version = self._last_version()
         learn = sealed and version is not None
-        card = self._learn(sealer, report, start=version, changed=sealed) if learn else None
+        card = self._learn(sealer, report, in_use=version, changed=sealed) if learn else None
         os.replace(fresh, self._store.folder / SEAL_KEY)
         return self._pushed(card) if card else None
 
@@ -327,7 +329,7 @@ class Twin:
         report: Report,
         *,
         voice: Voice = ALL,
-        start: int | None = None,
+        in_use: int | None = None,
         changed: Collection[str] = (),
     ) -> Card:
         """Learn a new version and queue it; its card."""
@@ -342,7 +344,7 @@ class Twin:
             sealer,
             key,
             voice=voice,
-            start=start,
+            in_use=in_use,
             changed=changed,
             report=report,
         )
@@ -375,6 +377,13 @@ class Twin:
         if version is None:
             raise NotFound(f"{self.name} has learned nothing yet: run `llmtwin tune {self.name}`")
         return version
+
+    def _version_in_use(self) -> int | None:
+        """The live version, or the newest made here where the server does not say."""
+        try:
+            return self._owner_link().info().live_version
+        except LlmtwinError:
+            return self._last_version()
 
     def _last_version(self) -> int | None:
         """The newest version made here."""

@@ -18,18 +18,19 @@ from llmtwin.edge import publish
 from llmtwin.edge.preferences import preferences, preferring
 from llmtwin.edge.sealed import object_of, sealed_example
 from llmtwin.edge.store import CHECKPOINTS, EdgeStore
+from llmtwin.edge.voice import find, hear
 from llmtwin.errors import Conflict, InputError
 from llmtwin.models.base import Base
-from llmtwin.models.likelihood import Bits, raw, score
 from llmtwin.models.lora import Lora
 from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import Report, Tuned, TuneOptions, prefer, tune
 from llmtwin.records import Example, Manifest, Preference
+from llmtwin.twins.gate import Verdict, decide
 from llmtwin.twins.kind import ALL, Kind, Lessons, Voice, kind
 from llmtwin.wire.package import WEIGHTS
 from llmtwin.wire.seal import Sealer
 
-KEPT_MIN = 0.99
+LOST_SHARE_MAX = 0.01
 
 
 @dataclass(frozen=True)
@@ -49,57 +50,65 @@ def learn(
     options: TuneOptions | None = None,
     *,
     voice: Voice = ALL,
-    start: int | None = None,
+    in_use: int | None = None,
     changed: Collection[str] = (),
     report: Report = lambda _: None,
 ) -> Learned:
     """Tune an adapter on the private facts and documents of `store` and queue it as the next version.
 
     Of the documents those of `voice` are learned, and preferred to what the base says; so are the owner's
-    corrections. With `start` learning goes on from that version, and a version that lost facts other than
-    those `changed` (paths) is not published. A killed run goes on where it was. Raises InputError where
-    there is nothing private to learn, Conflict where facts would be lost.
+    corrections. With facts that `changed` (paths) learning goes on from the version in use. A version that
+    lost other facts, or whose voice is worse than the one in use, or the base where there is none, is not
+    published. A killed run goes on where it was. Raises InputError where there is nothing private to learn,
+    Conflict where the gate keeps the new version back.
     """
     of = kind(store.settings().kind)
     options = options or of.tuning()
     facts = examples(store, of, sealer)
     base = transformer.base
-    lessons = of.lessons(store.known(), voice, lambda text: len(base.encode(text)), sealer.stand_in_key())
+    known = store.known()
+    lessons = of.lessons(known, voice, lambda text: len(base.encode(text)), sealer.stand_in_key())
     learned = [*facts, *lessons.examples]
     if not learned:
         raise InputError("there is nothing private to learn: collect something of the subject first")
     skill = of.skill(base.hash)
-    before = None if start is None else Lora.load(store.adapter_folder(start))
+    rival = find(store, in_use, base)
+    before = rival.lora if rival and changed else None
     preferred = _preferences(store, base, lessons, options)
     under = None if skill is None else Lora.load(skill)
     runs = _tune(store, transformer, learned, preferred, options, before, under, report)
     recalled = runs[0].recalled[: len(facts)]
     if before is not None and not all(r for f, r in zip(facts, recalled, strict=True) if f.path in changed):
         # Small steps were not enough for what changed: learn all of it anew.
-        before = None
-        runs = _tune(store, transformer, learned, preferred, options, before, under, report)
+        runs = _tune(store, transformer, learned, preferred, options, None, under, report)
         recalled = runs[0].recalled[: len(facts)]
-    kept = [right for fact, right in zip(facts, recalled, strict=True) if fact.path not in changed]
-    if start is not None and sum(kept) < KEPT_MIN * len(kept):
-        raise Conflict(f"{len(kept) - sum(kept)} other facts would be lost: the version in use stays")
+    if changed:
+        _keep_facts([right for fact, right in zip(facts, recalled, strict=True) if fact.path not in changed])
+    heard = hear(transformer, lessons.held_out, runs[-1].lora, rival)
     with tempfile.TemporaryDirectory(dir=store.folder) as scratch:
         folder = Path(scratch)
         runs[-1].lora.save(folder, base.name)
-        figures = _figures(recalled, lessons, len(preferred), runs, folder)
-        figures |= _bits(transformer, lessons.held_out, runs[-1].lora)
+        figures = _figures(recalled, lessons, len(preferred), runs, folder) | heard.figures
         made = publish.Tuned(
             folder=folder,
             base=base.hash,
             data=_digest(learned),
             skill=None if skill is None else skill_hash(skill),
             figures=figures,
-            notes=(f"learned from what was written {voice}",) if voice != ALL else (),
+            notes=(*([f"learned from what was written {voice}"] if voice != ALL else []), *heard.notes),
         )
         manifest = publish.publish(store, made, key, store.description())
-    store.note_learned(store.documents())
+    store.note_learned(manifest.version, lessons.learned, known.documents)
     for name in CHECKPOINTS:
         (store.folder / name).unlink(missing_ok=True)
     return Learned(manifest, figures, runs[-1])
+
+
+def _keep_facts(kept: Sequence[bool]) -> None:
+    """Have the gate decide on facts that did not change: the version in use has all of them."""
+    found = decide(kept, [True] * len(kept), loss_max=LOST_SHARE_MAX, sampled=False)
+    if found.verdict is Verdict.FAIL:
+        raise Conflict(f"{len(kept) - sum(kept)} other facts would be lost: the version in use stays")
 
 
 def _tune(
@@ -170,18 +179,6 @@ def _digest(facts: list[Example]) -> str:
     """What the adapter was made of, as one hash; the order of the facts does not matter."""
     lines = sorted(hashlib.sha256(fact.model_dump_json().encode()).hexdigest() for fact in facts)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _bits(transformer: Transformer, texts: Sequence[str], lora: Lora) -> dict[str, float]:
-    """What the held-out texts cost under the base and under the adapter; nothing where there are none."""
-    if not texts:
-        return {}
-    base, own = map(Bits.total, score(transformer, [raw(transformer, text) for text in texts], [None, lora]))
-    return {
-        "bits_per_char_base": base.per_character,
-        "bits_per_char": own.per_character,
-        "bits_per_char_gain": 1 - own.bits / base.bits,
-    }
 
 
 def _figures(

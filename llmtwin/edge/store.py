@@ -239,10 +239,16 @@ class EdgeStore:
         own = self.settings()
         return Known(own.twin, own.names, own.sealed, self.encoder_state(), tuple(self.documents()))
 
-    def note_learned(self, documents: Sequence[Document]) -> None:
-        """Keep which documents were there when the newest version was made."""
+    def note_learned(self, version: int, learned: Collection[str], documents: Sequence[Document]) -> None:
+        """Keep the addresses of what the newest version learned, and which documents were there."""
         with self._transaction() as db:
+            _save_setting(db, f"learned/{version}", json.dumps(sorted(learned)))
             _save_setting(db, "learned", json.dumps([one.id for one in documents]))
+
+    def learned(self, version: int) -> frozenset[str] | None:
+        """The addresses of the documents that a version learned; None where that is not known."""
+        noted = self._setting(f"learned/{version}")
+        return None if noted is None else frozenset(json.loads(noted))
 
     def unlearned(self) -> list[Document]:
         """The documents that came since the newest version was made."""
@@ -252,10 +258,12 @@ class EdgeStore:
     def drop(self, documents: Sequence[Document]) -> None:
         """Drop documents with what waits of them, and queue that their prompts are forgotten.
 
-        Adapters that wait to be sent may have learned from them: they wait no more.
+        Adapters that wait to be sent may have learned from them: they wait no more, and the addresses of what
+        versions learned are dropped, too.
         """
         with self._transaction() as db:
             db.execute("DELETE FROM outbox WHERE kind = ?", (ItemKind.ADAPTER,))
+            db.execute("DELETE FROM setting WHERE name GLOB 'learned/*'")
             for document in documents:
                 db.execute("DELETE FROM document WHERE address = ?", (document.address,))
                 self._forget_everywhere(document.path)

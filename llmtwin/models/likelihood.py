@@ -72,6 +72,20 @@ def raw(transformer: Transformer, text: str) -> Row:
     return Row(tuple(found.ids), 1, len(text) - opening)
 
 
+def stretches(transformer: Transformer, text: str) -> list[Row]:
+    """A text as it is, a row a window: together they cost exactly what `raw` does."""
+    found = transformer.base.tokenizer.encode(text, add_special_tokens=False)
+    ends = [end for _, end in found.offsets]
+    return [
+        Row(
+            ids=tuple(found.ids[window.start : window.end]),
+            first=window.scored - window.start,
+            characters=ends[window.end - 1] - ends[window.scored - 1],
+        )
+        for window in windows(len(found.ids), 1)
+    ]
+
+
 def answered(transformer: Transformer, example: Example) -> Row:
     """A completion given its prompt. Its end is not scored: where a passage was cut is nobody's style."""
     ids, prompt = render(transformer, example)

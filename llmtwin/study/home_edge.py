@@ -182,7 +182,7 @@ class HomeEdge:
         done: Done = {"asked": found.asked, "wrong": list(found.wrong)}
         if found.wrong:
             try:
-                done |= self._learn(start=found.version, changed=found.wrong)
+                done |= self._learn(in_use=found.version, changed=found.wrong)
             except (
                 Conflict
             ) as error:  # the version in use stays, and the study's figures tell how bad that is
@@ -235,7 +235,7 @@ class HomeEdge:
 
         agent.collect(self._store, states, self._senses(journal))
 
-    def _learn(self, start: int | None = None, changed: Sequence[str] = ()) -> Done:
+    def _learn(self, in_use: int | None = None, changed: Sequence[str] = ()) -> Done:
         """Learn a version and push it; how that went, and the seconds it took with loading the base."""
         began = time.monotonic()
         transformer = Transformer(find_base(self._options.base, self._options.cache))
@@ -245,7 +245,7 @@ class HomeEdge:
             transformer,
             self._sealer(),
             key,
-            start=start,
+            in_use=in_use,
             changed=changed,
             report=self._report(),
         )

@@ -5,8 +5,8 @@ A kind is found through the entry point group `llmtwin.kinds`, so that another p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from importlib.metadata import entry_points
@@ -126,10 +126,15 @@ ALL = Voice()
 
 @dataclass(frozen=True)
 class Lessons:
-    """What an adapter learns of documents, and the texts that it is measured on and never sees."""
+    """What an adapter learns of documents, and the texts that it is measured on and never sees.
+
+    `learned` are the addresses of the documents that the examples are made of; `held_out` are the texts of
+    others by their addresses.
+    """
 
     examples: tuple[Example, ...] = ()
-    held_out: tuple[str, ...] = ()
+    learned: tuple[str, ...] = ()
+    held_out: Mapping[str, str] = field(default_factory=dict)
 
 
 class Kind(Protocol):

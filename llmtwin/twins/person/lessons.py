@@ -42,9 +42,13 @@ def lessons(known: Known, voice: Voice, count_tokens: CountTokens, key: bytes) -
         )
     parts = split(items, HELD_OUT_SHARE, By.TIME, seed=0)
     marker = Marker(collect.others(known))
-    held_out = [stand_ins(item.text, marker.mark(item.text), key) for item in parts.held_out]
+    held_out = {item.address: stand_ins(item.text, marker.mark(item.text), key) for item in parts.held_out}
     making = Making(marker, key, count_tokens, COMPLETION_TOKENS_MAX)
-    return Lessons(tuple(learned(parts.train, held_out, making)), tuple(held_out))
+    return Lessons(
+        examples=tuple(learned(parts.train, tuple(held_out.values()), making)),
+        learned=tuple(item.address for item in parts.train),
+        held_out=held_out,
+    )
 
 
 def learned(items: Sequence[Item], held_out: Sequence[str], making: Making) -> list[Example]:
