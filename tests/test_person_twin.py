@@ -9,19 +9,21 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from llmtwin.edge.outbox import PushOptions, push
-from llmtwin.errors import InputError, NotFound
+from llmtwin.errors import Conflict, InputError, NotFound
 from llmtwin.memory import Memory
 from llmtwin.records import Outcome, Prompt
 from llmtwin.settings import Settings
 from llmtwin.twin import Twin
 from llmtwin.twins.kind import Voice
 from llmtwin.twins.person import collect
+from llmtwin.twins.person.kind import PersonKind
 from llmtwin.twins.person.pii import Marker
 from tests.models import tiny_base
 
@@ -146,6 +148,50 @@ def test_a_voice_is_learned_and_measured_and_what_was_written_since_is_noticed(
     assert not twin._store.unlearned()
     twin.collect(_file(tmp_path / "new.md", GARDEN))
     assert [one.address for one in twin._store.unlearned()] == [str(tmp_path / "new.md")]
+
+
+def test_a_better_voice_goes_live_and_a_worse_one_is_kept_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is learned, the newest and longest document is held out."""
+    monkeypatch.setenv("LLMTWIN_BASE", str(tiny_base(tmp_path / "base", "llama").folder))
+    monkeypatch.setenv("LLMTWIN_ENGINE", "torch")
+    folder = tmp_path / "written"
+    folder.mkdir()
+    for number, words in enumerate((150, 150, 150, 900)):
+        said = " ".join(random.Random(number).choices(WORDS, k=words))
+        _file(folder / f"{number}.md", f"---\ndate: 2024-01-0{number + 1}\n---\n{said}.\n")
+    with Twin.new("me", "person") as twin:
+        twin.collect(folder)
+        _set_rate(monkeypatch, 1e-3)
+        assert twin.tune().card.notes == ("held-out text against the base: pass",)
+        assert twin._store.learned(1) == {str(folder / f"{number}.md") for number in range(3)}
+
+        _file(folder / "old.md", f"---\ndate: 2023-01-01\n---\n{GARDEN}")
+        twin.collect(folder)
+        _set_rate(monkeypatch, 1e-5)
+        with pytest.raises(
+            Conflict, match=r"bits a character more than version 1 .*: the version in use stays"
+        ):
+            twin.watch()
+        assert twin.card().version == 1
+        assert [one.address for one in twin._store.unlearned()] == [str(folder / "old.md")]
+        assert twin._store.queued_count() == 0
+        assert [made.name for made in (twin._store.folder / "adapters").iterdir()] == ["1"]
+
+        _set_rate(monkeypatch, 4e-3)
+        better = twin.watch().relearned
+        assert better is not None and better.card.notes == ("held-out text against version 1: pass",)
+        assert better.card.figures["gate_difference_low"] > 0
+        assert twin.card() == better.card
+        twin.roll_back()
+        twin.tune()  # no better and no worse than version 2, but compared with version 1, which is live again
+        assert twin.card().notes == ("held-out text against version 1: pass",)
+
+
+def _set_rate(monkeypatch: pytest.MonkeyPatch, learning_rate: float) -> None:
+    options = replace(PersonKind().tuning(), learning_rate=learning_rate)
+    monkeypatch.setattr(PersonKind, "tuning", lambda self: options)
 
 
 def test_a_voice_may_be_of_one_audience_or_time_and_nothing_is_no_voice(
