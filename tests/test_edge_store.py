@@ -21,6 +21,7 @@ from llmtwin.records import (
     CommandState,
     Description,
     Device,
+    Document,
     Fact,
     Observation,
     Prompt,
@@ -236,6 +237,20 @@ def test_versions_are_given_once_also_to_many_threads(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert sorted(given_out) == list(range(1, 11))
+
+
+def test_what_versions_learned_is_known_until_some_of_it_is_forgotten(tmp_path: Path) -> None:
+    first, second = (Document(id=c * 64, source="files", address=f"/{c}.md", body="{}") for c in "ab")
+    with EdgeStore(tmp_path) as store:
+        store.record([], [], "{}", [first, second])
+        assert store.learned(1) is None
+        store.note_learned(1, [first.address], [first])
+        store.note_learned(2, [], [first])
+        assert store.learned(1) == {first.address} and store.learned(2) == frozenset()
+        assert store.unlearned() == [second]
+        store.drop([first])
+        assert store.learned(1) is store.learned(2) is None
+        assert not any(b"/a.md" in file.read_bytes() for file in tmp_path.iterdir())
 
 
 def test_settings_survive_and_tokens_are_not_shown(tmp_path: Path) -> None:

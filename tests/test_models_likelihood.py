@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from llmtwin.models.base import Base
-from llmtwin.models.likelihood import Bits, Row, answered, raw, score, windows
+from llmtwin.models.likelihood import WINDOW_TOKENS, Bits, Row, answered, raw, score, stretches, windows
 from llmtwin.models.lora import Fused, Lora
 from llmtwin.models.transformer import Transformer, causal
 from llmtwin.records import Example
@@ -132,6 +132,15 @@ def test_all_is_scored_of_a_long_text_and_a_text_of_one_token_costs_nothing(tran
     assert much.per_character > 0
     assert nothing == Bits(0.0, 0)
     assert raw(transformer, "") == Row((), 1, 0)
+
+
+@pytest.mark.parametrize("text", [SHORT[0], LONG, "灯は六十%です。" * 200, "4", ""])
+def test_the_windows_of_a_text_cost_together_what_it_costs_whole(transformer: Transformer, text: str) -> None:
+    parts = stretches(transformer, text)
+    assert all(len(part.ids) <= WINDOW_TOKENS for part in parts)
+    whole, together = (score(transformer, rows, [None])[0] for rows in ([raw(transformer, text)], parts))
+    assert Bits.total(together).bits == pytest.approx(Bits.total(whole).bits, rel=1e-12)
+    assert Bits.total(together).characters == Bits.total(whole).characters
 
 
 def test_a_total_counts_each_text_by_its_length() -> None:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import torch
 
 from llmtwin.edge.outbox import PushOptions, push
 from llmtwin.errors import Conflict, InputError, NotFound
@@ -154,11 +155,12 @@ def test_a_better_voice_goes_live_and_a_worse_one_is_kept_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is learned, the newest and longest document is held out."""
+    torch.set_num_threads(1)
     monkeypatch.setenv("LLMTWIN_BASE", str(tiny_base(tmp_path / "base", "llama").folder))
     monkeypatch.setenv("LLMTWIN_ENGINE", "torch")
     folder = tmp_path / "written"
     folder.mkdir()
-    for number, words in enumerate((150, 150, 150, 900)):
+    for number, words in enumerate((50, 50, 50, 900)):
         said = " ".join(random.Random(number).choices(WORDS, k=words))
         _file(folder / f"{number}.md", f"---\ndate: 2024-01-0{number + 1}\n---\n{said}.\n")
     with Twin.new("me", "person") as twin:

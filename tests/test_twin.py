@@ -5,17 +5,20 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from llmtwin import serving
 from llmtwin.edge.store import EdgeStore
 from llmtwin.errors import Conflict, InputError, NotFound, Unavailable
 from llmtwin.memory import Memory
 from llmtwin.models.lora import Lora
+from llmtwin.models.tune import TuneOptions
 from llmtwin.records import Outcome
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twin import Twin
@@ -268,6 +271,30 @@ def test_versions_are_learned_shown_exported_and_rolled_back(tiny: Settings, tmp
             twin.export(exported)
         with pytest.raises(NotFound, match="version 9"):
             twin.export(tmp_path / "other", 9)
+
+
+def test_a_version_that_would_lose_other_facts_is_kept_back(
+    tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    enough = replace(HomeKind().tuning(), layers_share=0.8, rank=16, learning_rate=1e-2)
+    with Twin.new("home1") as twin:
+        twin.collect(dump(tmp_path / "states.json"))
+        _tune_with(monkeypatch, enough)
+        assert twin.tune().card.figures["recall"] == 1.0
+        twin.collect(dump(tmp_path / "changed.json", "60"))
+        _tune_with(monkeypatch, replace(enough, epochs_max=1))
+        with pytest.raises(Conflict, match=r"^1 other facts would be lost: the version in use stays$"):
+            twin.watch()
+        assert twin.card().version == 1 and twin._store.queued_count() == 0
+        _tune_with(monkeypatch, enough)
+        relearned = twin.watch().relearned
+        assert relearned is not None and relearned.card.figures["recall"] == 1.0
+        assert twin.card() == relearned.card
+
+
+def _tune_with(monkeypatch: pytest.MonkeyPatch, options: TuneOptions) -> None:
+    monkeypatch.setattr(HomeKind, "tuning", lambda self: options)
 
 
 def test_a_forgotten_twins_weights_do_not_answer_for_the_next_of_its_name(

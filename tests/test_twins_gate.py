@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from llmtwin.edge.learn import LOST_SHARE_MAX
 from llmtwin.errors import InputError
 from llmtwin.twins.gate import OUTSIDE_SHARE, Verdict, decide
 
@@ -67,6 +68,14 @@ def test_of_all_items_that_there_are_the_mean_alone_decides(
         kept = found.difference >= -loss / 4
         assert found.verdict is (Verdict.PASS if kept else Verdict.FAIL)
         assert found.low == found.difference == found.high
+
+
+@given(st.integers(0, 30), st.integers(1, 3000))
+def test_of_a_hundred_facts_one_may_be_lost_and_no_more(lost: int, facts: int) -> None:
+    lost = min(lost, facts)
+    kept = [True] * (facts - lost) + [False] * lost
+    found = decide(kept, [True] * facts, loss_max=LOST_SHARE_MAX, sampled=False)
+    assert found.verdict is (Verdict.FAIL if 100 * lost > facts else Verdict.PASS)
 
 
 @given(st.lists(st.integers(-9, 9), min_size=6, max_size=9), st.integers(-36, 36))

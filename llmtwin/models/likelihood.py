@@ -73,7 +73,7 @@ def raw(transformer: Transformer, text: str) -> Row:
 
 
 def stretches(transformer: Transformer, text: str) -> list[Row]:
-    """A text as it is, a row a window: together they cost exactly what `raw` does."""
+    """A text as it is, a row a window: together they cost what it costs whole."""
     found = transformer.base.tokenizer.encode(text, add_special_tokens=False)
     ends = [end for _, end in found.offsets]
     return [
