@@ -293,6 +293,21 @@ def test_a_version_that_would_lose_other_facts_is_kept_back(
         assert twin.card() == relearned.card
 
 
+def test_where_the_server_is_gone_a_new_version_is_compared_with_the_newest_here(
+    tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Twin.new("home1") as twin:
+        twin.collect(dump(tmp_path / "states.json"))
+        assert twin._version_in_use() is None
+        assert [twin.tune().card.version for _ in range(2)] == [1, 2]
+        assert twin.roll_back() == twin._version_in_use() == 1
+    monkeypatch.setenv("LLMTWIN_SERVER", "http://127.0.0.1:1")
+    with Twin.open("home1") as twin:
+        assert twin._version_in_use() == 2
+        made = twin.tune()
+        assert made.card.version == 3 and isinstance(made.pushed.error, Unavailable)
+
+
 def _tune_with(monkeypatch: pytest.MonkeyPatch, options: TuneOptions) -> None:
     monkeypatch.setattr(HomeKind, "tuning", lambda self: options)
 
