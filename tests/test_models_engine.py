@@ -22,9 +22,9 @@ from tests.models import WORDS, tiny_base
 KINDS = ("llama", "qwen2")
 
 
-def random_adapter(base: Base, folder: Path, seed: int, rank: int = 4) -> None:
-    """An adapter that changes what the model says."""
-    lora = Lora.fresh(base.config, rank, base.config.boundary, seed)
+def random_adapter(base: Base, folder: Path, seed: int, rank: int = 4, first: int | None = None) -> None:
+    """An adapter that changes what the model says, from layer `first` on, else above the trunk."""
+    lora = Lora.fresh(base.config, rank, base.config.boundary if first is None else first, seed)
     generator = torch.Generator().manual_seed(seed)
     b = {key: torch.randn(t.shape, generator=generator) * 0.2 for key, t in lora.b.items()}
     Lora(rank, lora.first, lora.a, b).save(folder, str(base.folder))
@@ -44,7 +44,8 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def adapters(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("adapters")
     for seed in range(16):
-        random_adapter(base, folder / f"a{seed}", seed, rank=2 + seed % 3)
+        # Every other one touches the trunk, too, as a voice does.
+        random_adapter(base, folder / f"a{seed}", seed, rank=2 + seed % 3, first=0 if seed % 2 else None)
     return folder
 
 

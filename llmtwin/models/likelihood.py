@@ -17,7 +17,6 @@ from math import log
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from llmtwin.models.lora import Fused, Lora
 from llmtwin.models.transformer import Transformer, causal
@@ -155,5 +154,4 @@ def _batches(rows: Sequence[Row]) -> Iterator[list[tuple[int, Window]]]:
 def _nats(transformer: Transformer, hidden: Tensor, ids: Tensor, window: Window) -> float:
     """The negative log-probability of the scored ids of one window, from its hidden states (T, hidden)."""
     first, last = window.scored - window.start, window.end - window.start
-    logits = transformer.logits(hidden[first - 1 : last - 1])
-    return float(F.cross_entropy(logits, ids[first:last], reduction="sum"))
+    return -float(transformer.token_logprobs(hidden[first - 1 : last - 1], ids[first:last]).sum())

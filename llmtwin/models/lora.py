@@ -157,7 +157,7 @@ class Fused:
 
     def __init__(self, lora: Lora, dtype: torch.dtype) -> None:
         """Lay `lora` out in `dtype`, with its scale folded into B."""
-        self.bytes = 0
+        self.bytes, self.first = 0, lora.first
         self.a: dict[tuple[int, str], Tensor] = {}
         self.b: dict[tuple[int, str], Tensor] = {}
         for layer in sorted({layer for layer, _ in lora.a}):

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from llmtwin.models.base import Base, Config, probe_dtype
+from llmtwin.models.head import token_logprobs
 
 PROJECTIONS = ("qkv", "o", "gate_up", "down")
 
@@ -126,8 +127,15 @@ class Transformer:
 
     def logits(self, x: Tensor) -> Tensor:
         """Hidden states (..., hidden) after the last layer to float32 logits (..., vocab)."""
-        h = F.rms_norm(x, (self.config.hidden,), self.norm, self.config.norm_eps)
-        return F.linear(h, self.head_weight).float()
+        return F.linear(self.normed(x), self.head_weight).float()
+
+    def normed(self, x: Tensor) -> Tensor:
+        """Hidden states (..., hidden) after the last layer as the vocabulary head takes them."""
+        return F.rms_norm(x, (self.config.hidden,), self.norm, self.config.norm_eps)
+
+    def token_logprobs(self, x: Tensor, targets: Tensor) -> Tensor:
+        """Log-probabilities (N, nats) of target ids (N), from hidden states (N, hidden) after the last layer."""
+        return token_logprobs(self.normed(x), self.head_weight, targets)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:

@@ -330,8 +330,7 @@ class _Run:
         attend = causal(length, model.dtype, before, self.start.first)
         x = model.run(x, self._rope(common, length), attend, layers, self.delta)
         owner = torch.tensor(owners)
-        logprobs = torch.log_softmax(model.logits(x[owner, torch.tensor(places)]), dim=-1)
-        return logprobs.gather(1, torch.tensor(targets)[:, None])[:, 0], owner
+        return model.token_logprobs(x[owner, torch.tensor(places)], torch.tensor(targets)), owner
 
     def _rope(self, first: int, length: int) -> tuple[Tensor, Tensor]:
         return self.transformer.rope(torch.arange(first, first + length)[None])

@@ -127,7 +127,7 @@ class Rows:
 
 @dataclass
 class _Prefix:
-    """Tokens that several prompts begin with: trunk K/V for everybody, upper K/V for each stack."""
+    """Tokens that several prompts begin with: trunk K/V for everybody, the other layers' for each stack."""
 
     ids: list[int]
     trunk: KeysValues
@@ -152,7 +152,7 @@ class Prefixes:
         if best is None or count < PREFIX_TOKENS_MIN:
             self._notice(usable)
             return 0
-        layers = best.trunk + self._upper(best, names, fused)
+        layers = self._layers(best, names, fused)
         for layer, (k, v) in enumerate(layers):
             rows.k[layer][row, :, :count] = k[0, :, :count]
             rows.v[layer][row, :, :count] = v[0, :, :count]
@@ -179,13 +179,16 @@ class Prefixes:
         boundary, trunk = self._run(x, range(model.config.boundary), None)
         return _Prefix(ids, trunk, boundary)
 
-    def _upper(self, prefix: _Prefix, names: Stack, fused: Fused | None) -> KeysValues:
+    def _layers(self, prefix: _Prefix, names: Stack, fused: Fused | None) -> KeysValues:
+        """K/V of all layers under these adapters; those that touch the trunk share none of it."""
+        own = fused is not None and fused.first < self._model.config.boundary
         if names not in prefix.upper:
             while len(prefix.upper) >= 4 * self._entries_max:
                 prefix.upper.pop(next(iter(prefix.upper)))
-            layers = range(self._model.config.boundary, self._model.config.layers)
-            prefix.upper[names] = self._run(prefix.boundary, layers, fused)[1]
-        return prefix.upper[names]
+            first = 0 if own else self._model.config.boundary
+            x = self._model.embed(torch.tensor([prefix.ids])) if own else prefix.boundary
+            prefix.upper[names] = self._run(x, range(first, self._model.config.layers), fused)[1]
+        return prefix.upper[names] if own else prefix.trunk + prefix.upper[names]
 
     def _run(self, x: Tensor, layers: range, fused: Fused | None) -> tuple[Tensor, KeysValues]:
         model, kept = self._model, KeysValues()

@@ -1,11 +1,13 @@
 """What an adapter learns of a person's documents: pairs and plain text of most of them. It knows no model.
 
 The newest documents are held out, whole: a card that is measured on them says how well a voice carries on.
-The plain text carries all of the style, the pairs make a voice answer prompts.
+The plain text carries all of the style, the pairs make a voice answer prompts: replies all, others in part,
+since the same words twice are soon learned by heart.
 """
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Iterator, Sequence
 
@@ -23,7 +25,9 @@ from llmtwin.twins.person.voices import select
 
 HELD_OUT_SHARE = 0.1
 COMPLETION_TOKENS_MAX = 256
-WINDOW_TOKENS_MAX = 384
+WINDOW_TOKENS_MAX = 512
+PAIRS_SHARE = 0.3
+"""How many tokens of pairs there are, beside the replies, for each token of plain text."""
 WORDS_MIN = 1000
 
 
@@ -53,8 +57,24 @@ def lessons(known: Known, voice: Voice, count_tokens: CountTokens, key: bytes) -
 
 def learned(items: Sequence[Item], held_out: Sequence[str], making: Making) -> list[Example]:
     """What items teach; nothing of it shares twelve words in a row with a held-out text."""
-    every = [*(pair for item in items for pair in pairs(item, making)), *_plain(items, held_out, making)]
-    return [pair.example for pair in apart(every, held_out)]
+    plain = list(_plain(items, held_out, making))
+    asked = apart((pair for item in items for pair in pairs(item, making)), held_out)
+    replies = [pair for pair in asked if pair.shape is Shape.REPLY]
+    others = [pair for pair in asked if pair.shape is not Shape.REPLY]
+    tokens = PAIRS_SHARE * sum(making.count_tokens(window.completion) for window in plain)
+    drawn = _drawn(others, tokens, making.count_tokens)
+    return [pair.example for pair in (*replies, *drawn, *apart(plain, held_out))]
+
+
+def _drawn(every: Sequence[Pair], tokens: float, count_tokens: CountTokens) -> Iterator[Pair]:
+    """Some of the pairs, drawn by a fixed seed until they have so many tokens."""
+    queue = sorted(every, key=lambda pair: (pair.item, pair.start, pair.shape))
+    random.Random(0).shuffle(queue)
+    for pair in queue:
+        if tokens <= 0:
+            break
+        tokens -= count_tokens(pair.prompt) + count_tokens(pair.completion)
+        yield pair
 
 
 def _plain(items: Sequence[Item], held_out: Sequence[str], making: Making) -> Iterator[Pair]:

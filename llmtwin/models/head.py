@@ -1,0 +1,46 @@
+"""Log-probabilities of given tokens from hidden states, with a lean gradient. It knows nothing of layers or loss.
+
+Logits of a large vocabulary are most of the memory that tuning touches. They are kept once, as the model
+computes them, and made float32 only a few positions at a time; the gradient is written over them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+CHUNK = 64
+"""How many positions are float32 at a time."""
+
+
+def token_logprobs(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Natural logarithms (N) of the probability of each target id (N).
+
+    `hidden` (N, hidden) is normed, `weight` (vocab, hidden) is frozen: it gets no gradient.
+    """
+    found: Tensor = _TokenLogprobs.apply(hidden, weight, targets)
+    return found
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        logits = F.linear(hidden, weight)
+        whole = torch.cat([part.float().logsumexp(-1) for part in logits.split(CHUNK)])
+        ctx.save_for_backward(logits, weight, targets, whole)
+        return logits.gather(1, targets[:, None])[:, 0].float() - whole
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        """d log p(target) / d logits is one at the target, less the probabilities everywhere."""
+        logits, weight, targets, whole = ctx.saved_tensors
+        (grad,) = grads
+        for first in range(0, len(targets), CHUNK):
+            part = slice(first, first + CHUNK)
+            change = (logits[part].float() - whole[part, None]).exp_().mul_(-grad[part, None])
+            change.scatter_add_(1, targets[part, None], grad[part, None])
+            logits[part] = change
+        return logits @ weight, None, None
