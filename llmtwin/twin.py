@@ -42,7 +42,7 @@ from llmtwin.wire.sign import load_key, new_key, public_key_text
 if TYPE_CHECKING:
     from llmtwin.edge.watch import Discrepancy
     from llmtwin.models.base import Base
-    from llmtwin.models.tune import Progress
+    from llmtwin.models.tune import Progress, TuneOptions
 
 KEY, SEAL_KEY, STORE = "key.pem", "seal.key", "edge.sqlite"
 JSON_BYTES_MAX = 1 << 20
@@ -201,14 +201,17 @@ class Twin:
             pushed=self.push(options=_ONCE),
         )
 
-    def tune(self, report: Report = lambda _: None, voice: Voice = ALL) -> Tuned:
+    def tune(
+        self, report: Report = lambda _: None, voice: Voice = ALL, options: TuneOptions | None = None
+    ) -> Tuned:
         """Learn all that is private into a new version; then try to push it.
 
-        `voice` chooses among what a person wrote. A run that was killed goes on where it was. Raises
-        InputError where there is nothing to learn, Unavailable where there is no base, Conflict where the
-        voice got worse: then the version in use stays.
+        `voice` chooses among what a person wrote; without `options` the kind says how to tune. A run that was
+        killed goes on where it was. Raises InputError where there is nothing to learn, Unavailable where
+        there is no base, Conflict where the voice got worse: then the version in use stays.
         """
-        return self._pushed(self._learn(self._sealer(), report, voice=voice, in_use=self._version_in_use()))
+        in_use = self._version_in_use()
+        return self._pushed(self._learn(self._sealer(), report, voice=voice, options=options, in_use=in_use))
 
     def push(self, progress: outbox.Progress | None = None, options: PushOptions | None = None) -> Pushed:
         """Send what waits; `error` of what is returned says why something still does."""
@@ -329,6 +332,7 @@ class Twin:
         report: Report,
         *,
         voice: Voice = ALL,
+        options: TuneOptions | None = None,
         in_use: int | None = None,
         changed: Collection[str] = (),
     ) -> Card:
@@ -343,6 +347,7 @@ class Twin:
             transformer,
             sealer,
             key,
+            options,
             voice=voice,
             in_use=in_use,
             changed=changed,

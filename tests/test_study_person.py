@@ -8,6 +8,7 @@ import os
 import random
 import time
 import xml.etree.ElementTree as ET
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -228,9 +229,18 @@ def figures() -> dict[str, Any]:
     found |= person_figures.attributed(known, held_out, written, 60)
     found |= person_figures.styles(written, held_out)
     found |= person_figures.copies(written, known)
+    found |= FORGOTTEN
     return found | {"mini": {"bits_per_char_gain": {"til": 0.03}}, "machine": {"cpu": "x", "cores": 2}}
 
 
+FORGOTTEN: dict[str, Any] = {
+    **{f"canaries_before{way}": 9 for way in ("", "_by_memory", "_by_adapter", "_files")},
+    **{f"canaries_after{way}": 0 for way in ("", "_by_memory", "_by_adapter", "_files")},
+    "canaries": 10,
+    "canaries_examples_each": 3.0,
+    "canaries_tuning": asdict(voices.TUNING),
+    "canaries_tuning_of_a_person": asdict(voices.TUNING),
+}
 READ_ALL: dict[str, Any] = {
     author: {
         "raw": read["raw"] | {"shakespeare": [one | {"bits": 99.0} for one in read["raw"]["base"]]},

@@ -13,6 +13,8 @@ from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from llmtwin.errors import InputError
 from llmtwin.twins.person.chunks import CountTokens, passages
 from llmtwin.twins.person.clean import cleaned
@@ -89,6 +91,15 @@ def draw(items: Sequence[Item], words_max: int, seed: int) -> tuple[Item, ...]:
             kept.add(item.id)
             words += _count(item)
     return tuple(item for item in items if item.id in kept)
+
+
+def write_out(items: Sequence[Item], folder: Path) -> None:
+    """Write documents into a new folder as a person has them: Markdown with title and date in front."""
+    folder.mkdir(parents=True)
+    for number, item in enumerate(items):
+        matter = {"title": item.title} | ({"date": item.date} if item.date else {})
+        said = f"---\n{yaml.safe_dump(matter, allow_unicode=True)}---\n\n{item.text}\n"
+        (folder / f"{number:03}.md").write_text(said, encoding="utf-8")
 
 
 def parts(items: Sequence[Item], seed: int) -> Parts:

@@ -23,8 +23,8 @@ from llmtwin.models.engine.torch_engine import TorchEngine
 from llmtwin.models.likelihood import answered, raw, score
 from llmtwin.models.lora import Lora
 from llmtwin.records import Example
-from llmtwin.study import person_figures, voices
-from llmtwin.study.authors import Author, Parts, authors, draw, notes, parts, prose
+from llmtwin.study import person_figures, person_forgetting, voices
+from llmtwin.study.authors import TIL, Author, Parts, authors, draw, notes, parts, prose
 from llmtwin.study.person_report import write_report
 from llmtwin.study.steps import Steps
 from llmtwin.study.steps import write as write_json
@@ -76,7 +76,7 @@ class _Study:
     """One run, step by step."""
 
     def __init__(self, options: StudyOptions, bars: Progress) -> None:
-        self._seed, self._bars, self._tuning = options.seed, bars, voices.TUNING
+        self._options, self._seed, self._bars, self._tuning = options, options.seed, bars, voices.TUNING
         if options.mini:
             self._authors = [_little(options)]
             self._tuning = replace(voices.TUNING, epochs_max=1, epochs_falling=1)
@@ -104,6 +104,7 @@ class _Study:
         written = {author.name: self._written(author) for author in self._authors}
         figures |= self._steps.do("attributed", lambda: self._attributed(written))
         figures |= self._steps.do("copied", lambda: person_figures.copies(written, self._learned()))
+        figures |= self._steps.do("forgotten", self._forgotten)
         return figures | person_figures.styles(written, self._prose(lambda one: one.held_out))
 
     def _adapter(self, name: str) -> Path:
@@ -198,6 +199,13 @@ class _Study:
         with self._bar("a verifier reads", 1):
             learned, held_out = self._prose(lambda one: one.verifier), self._prose(lambda one: one.held_out)
             return person_figures.attributed(learned, held_out, written, CHUNKS_MAX)
+
+    def _forgotten(self) -> dict[str, Any]:
+        """Whether secrets that were planted beside some notes can be produced once they are forgotten."""
+        ordinary = draw(self._parts[TIL].learned, person_forgetting.ORDINARY_WORDS, self._seed)
+        base, cache = self._options.base, self._options.cache.expanduser()
+        with self._bar("secrets are forgotten", person_forgetting.STAGES) as show:
+            return person_forgetting.forgetting(ordinary, base, cache, seed=self._seed, report=show)
 
     def _learned(self) -> dict[str, list[str]]:
         return {name: [item.text for item in found.learned] for name, found in self._parts.items()}
