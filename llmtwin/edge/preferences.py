@@ -15,7 +15,7 @@ from llmtwin.models.engine.torch_engine import TorchEngine
 from llmtwin.models.tune import TuneOptions
 from llmtwin.records import Example, Preference
 
-ANSWERS_MAX = 64
+ANSWERS_MAX = 32
 ANSWER_TOKENS_MAX = 128
 TEMPERATURE = 0.7
 
@@ -25,10 +25,12 @@ def preferring(options: TuneOptions) -> TuneOptions:
     return replace(options, epochs_max=1, epochs_falling=1, learning_rate=options.learning_rate / 10)
 
 
-def preferences(base: Base, examples: Sequence[Example], seed: int) -> list[Preference]:
+def preferences(
+    base: Base, examples: Sequence[Example], seed: int, answers_max: int = ANSWERS_MAX
+) -> list[Preference]:
     """For a sample of the shorter texts, what the subject wrote over what the base answers."""
     short = [one for one in examples if one.prompt and len(base.encode(one.completion)) <= ANSWER_TOKENS_MAX]
-    sample = random.Random(seed).sample(short, min(ANSWERS_MAX, len(short)))
+    sample = random.Random(seed).sample(short, min(answers_max, len(short)))
     engine = TorchEngine(base, lambda name: base.folder)
     asked = [
         Request(

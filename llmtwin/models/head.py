@@ -1,4 +1,4 @@
-"""Log-probabilities of given tokens from hidden states, with a lean gradient. It knows nothing of layers or loss.
+"""Log-probabilities of tokens from hidden states, with a lean gradient. It knows no layers and no loss.
 
 Logits of a large vocabulary are most of the memory that tuning touches. They are kept once, as the model
 computes them, and made float32 only a few positions at a time; the gradient is written over them.
@@ -21,7 +21,7 @@ def token_logprobs(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 
     `hidden` (N, hidden) is normed, `weight` (vocab, hidden) is frozen: it gets no gradient.
     """
-    found: Tensor = _TokenLogprobs.apply(hidden, weight, targets)
+    found: Tensor = _TokenLogprobs.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -29,7 +29,7 @@ class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         logits = F.linear(hidden, weight)
-        whole = torch.cat([part.float().logsumexp(-1) for part in logits.split(CHUNK)])
+        whole = torch.cat([part.float().logsumexp(-1) for part in torch.split(logits, CHUNK)])
         ctx.save_for_backward(logits, weight, targets, whole)
         return logits.gather(1, targets[:, None])[:, 0].float() - whole
 

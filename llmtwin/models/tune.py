@@ -69,7 +69,8 @@ class Progress:
 class Tuned:
     """What a run gave: the adapter as stored, its history, one entry an epoch, and what it recalls.
 
-    `recalled` says of each example, in the order given, whether the stored adapter completes it exactly;
+    `recalled` says of each example, in the order given, whether the stored adapter completes it exactly, and
+    is empty where the run was not for recall (`stop_when_complete`);
     `tokens` is how many were learned from, over all epochs.
     """
 
@@ -172,6 +173,8 @@ def _tuned(
             run.save(checkpoint, digest)
             saved = time.monotonic()
     lora = run.lora()
+    if not options.stop_when_complete:
+        return Tuned(lora, tuple(run.history), (), run.tokens)
     recalled = run.recalled(lora)
     by_row = {id(row): recalled[place] for place, row in enumerate(run.rows)}
     return Tuned(lora, tuple(run.history), tuple(by_row[id(row)] for row in rows), run.tokens)

@@ -18,22 +18,29 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from llmtwin.edge.preferences import ANSWERS_MAX
 from llmtwin.models.base import find_base
 from llmtwin.models.engine.torch_engine import TorchEngine
 from llmtwin.models.likelihood import answered, raw, score
 from llmtwin.models.lora import Lora
 from llmtwin.records import Example
-from llmtwin.study import person_figures, person_forgetting, voices
-from llmtwin.study.authors import TIL, Author, Parts, authors, draw, notes, parts, prose
+from llmtwin.study import person_figures, person_forgetting, person_retrieval, voices
+from llmtwin.study.authors import PEPS, TIL, Author, Parts, authors, draw, notes, parts, prose
 from llmtwin.study.person_report import write_report
 from llmtwin.study.steps import Steps
 from llmtwin.study.steps import write as write_json
 from llmtwin.twins.person.examples import Making, Shape, pairs
+from llmtwin.twins.person.kind import embedder
 from llmtwin.twins.person.lessons import COMPLETION_TOKENS_MAX
+from llmtwin.twins.person.sources.items import Item
 
 TEXTS = 20
 ANSWERS = 40
 CHUNKS_MAX = 60
+QUESTIONS = 100
+MINI_QUESTIONS, MINI_ANSWERS = 20, 4
+CHARACTERS_MAX = 12_000
+"""Of each held-out document so much is read, under base and all twins."""
 MINI_WORDS = 2000
 
 Advance = Callable[[float], None]
@@ -76,21 +83,22 @@ class _Study:
     """One run, step by step."""
 
     def __init__(self, options: StudyOptions, bars: Progress) -> None:
-        self._options, self._seed, self._bars, self._tuning = options, options.seed, bars, voices.TUNING
+        self._options, self._seed, self._bars = options, options.seed, bars
         if options.mini:
-            self._authors = [_little(options)]
-            self._tuning = replace(voices.TUNING, epochs_max=1, epochs_falling=1)
+            self._authors, self._others = _little(options)
         else:
             self._authors = authors(options.data, options.works, options.seed)
+            self._others = next(one.items for one in self._authors if one.name == TIL)
         self._parts = {author.name: parts(author.items, options.seed) for author in self._authors}
         base = find_base(options.base, options.cache.expanduser())
         self._engine = TorchEngine(base, self._adapter)
         identity = {
             "base": base.hash,
             "seed": options.seed,
-            "tuning": asdict(self._tuning),
+            "tuning": asdict(voices.TUNING),
             "documents": {name: _ids(found) for name, found in self._parts.items()},
         }
+        self._embedder = embedder()
         self._steps = Steps(options.work / ("mini" if options.mini else "whole"), identity)
 
     def figures(self) -> dict[str, Any]:
@@ -98,8 +106,13 @@ class _Study:
         tunings = {author.name: self._tuned(author) for author in self._authors}
         bits = {author.name: self._bits(author) for author in self._authors}
         groups = {author.name: author.group for author in self._authors}
-        figures = person_figures.tuned(tunings) | person_figures.bits(groups, bits)
-        if len(self._authors) == 1:
+        asked = [author for author in self._authors if self._options.mini or author.group == PEPS]
+        figures = {
+            **person_figures.tuned(tunings),
+            **person_figures.bits(groups, bits),
+            **person_figures.found({author.name: self._retrieved(author) for author in asked}),
+        }
+        if self._options.mini:
             return figures
         written = {author.name: self._written(author) for author in self._authors}
         figures |= self._steps.do("attributed", lambda: self._attributed(written))
@@ -112,23 +125,24 @@ class _Study:
 
     def _tuned(self, author: Author) -> dict[str, Any]:
         def make() -> dict[str, Any]:
-            tuning, found = self._tuning, self._parts[author.name]
-            with self._bar(f"{author.name} learns", tuning.epochs_max) as show:
-                tuned = voices.learn(
+            found = self._parts[author.name]
+            with self._bar(f"{author.name} learns", voices.TUNING.epochs_max) as show:
+                learned = voices.learn(
                     self._engine.model,
                     found,
-                    tuning,
+                    voices.TUNING,
                     self._adapter(author.name),
                     lambda now: show(
                         now.epoch - 1 + now.share, f"loss {now.loss:.3f}, {now.tokens_per_s:,.0f} tokens/s"
                     ),
+                    MINI_ANSWERS if self._options.mini else ANSWERS_MAX,
                 )
             return {
-                "seconds": tuned.history[-1].seconds,
-                "tokens_per_s": tuned.tokens / tuned.history[-1].seconds,
+                "seconds": learned.seconds,
+                "tokens_per_s": learned.tokens / learned.seconds,
                 "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
                 "words": sum(len(item.text.split()) for item in found.learned),
-                "loss": [entry.loss for entry in tuned.history],
+                "loss": [entry.loss for entry in learned.taught.history],
             }
 
         return self._steps.do(f"{author.name}/tuned", make)  # type: ignore[no-any-return]
@@ -139,7 +153,7 @@ class _Study:
         def make() -> dict[str, Any]:
             model, held_out = self._engine.model, self._parts[author.name].held_out
             twins = {one.name: Lora.load(self._adapter(one.name)) for one in self._authors}
-            texts = [raw(model, item.text) for item in held_out]
+            texts = [raw(model, item.text[:CHARACTERS_MAX]) for item in held_out]
             answers = [answered(model, example) for example in self._examples(author)]
             tokens = sum(len(row.ids) - row.first for row in (*texts, *answers))
             with self._bar(f"{author.name} is read", tokens) as show:
@@ -181,19 +195,41 @@ class _Study:
         return len(self._engine.base.encode(text))
 
     def _written(self, author: Author) -> dict[str, list[str]]:
-        """What base and twin write on what held-out documents are about."""
+        """What is written on the subjects of held-out documents: by the base, with memory, adapter, both."""
 
         def make() -> dict[str, list[str]]:
-            held_out = self._parts[author.name].held_out
-            prompts = voices.tasks(self._engine.model, held_out, TEXTS, self._seed)
+            own = self._parts[author.name]
+            plain = voices.tasks(self._engine.model, own.held_out, TEXTS, self._seed)
+            told = voices.remembering(plain, own.learned, self._embedder)
+            own_adapter = (author.name,)
+            ways: dict[str, tuple[list[str], tuple[str, ...]]] = {
+                "base": (plain, ()),
+                "memory": (told, ()),
+                "adapter": (plain, own_adapter),
+                "twin": (told, own_adapter),
+            }
             found = {}
-            with self._bar(f"{author.name} is imitated", 2) as show:
-                for done, (who, adapters) in enumerate((("base", ()), ("twin", (author.name,)))):
+            with self._bar(f"{author.name} is imitated", len(ways)) as show:
+                for done, (who, (prompts, names)) in enumerate(ways.items()):
                     show(done, who)
-                    found[who] = voices.write(self._engine, prompts, adapters, TEXTS)
-            return found | {"prompts": prompts}
+                    found[who] = voices.write(self._engine, prompts, names, TEXTS)
+            return found | {"prompts": plain, "prompts_with_memory": told}
 
         return self._steps.do(f"{author.name}/written", make)  # type: ignore[no-any-return]
+
+    def _retrieved(self, author: Author) -> dict[str, Any]:
+        """Questions to an author's memory; the passages of those who write the like are the near misses."""
+
+        def make() -> dict[str, Any]:
+            kin = [one for one in self._authors if one.group == author.group and one is not author]
+            near = [item for one in kin for item in one.items] or self._others
+            own, missed, far = map(person_retrieval.passages_of, (author.items, near, self._others))
+            count = MINI_QUESTIONS if self._options.mini else QUESTIONS
+            with self._bar(f"{author.name} is asked", 1):
+                found = person_retrieval.measure(own, missed, far, self._embedder, count, self._seed)
+            return asdict(found)
+
+        return self._steps.do(f"{author.name}/retrieved", make)  # type: ignore[no-any-return]
 
     def _attributed(self, written: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, Any]:
         with self._bar("a verifier reads", 1):
@@ -220,10 +256,13 @@ class _Study:
         self._bars.update(task, completed=total)
 
 
-def _little(options: StudyOptions) -> Author:
-    """A few of the notes."""
+def _little(options: StudyOptions) -> tuple[list[Author], tuple[Item, ...]]:
+    """A few of the notes as all there is, and some of the others."""
     author = notes(options.data)
-    return replace(author, items=draw(author.items, MINI_WORDS, options.seed))
+    items = draw(author.items, MINI_WORDS, options.seed)
+    known = {item.id for item in items}
+    others = [item for item in author.items if item.id not in known]
+    return [replace(author, items=items)], draw(others, 3 * MINI_WORDS, options.seed)
 
 
 def _ids(found: Parts) -> list[list[str]]:

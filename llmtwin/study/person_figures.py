@@ -23,6 +23,8 @@ from llmtwin.twins.person.copying import copied
 from llmtwin.twins.person.style import Style, divergence, tells
 
 BASE = "base"
+LABELS = {BASE: "floor", "memory": "memory", "adapter": "adapter", "twin": "twin"}
+"""Who wrote a text, and what its attribution is called: the four ablations, `twin` being both."""
 
 Figures = dict[str, Any]
 Read = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
@@ -102,15 +104,17 @@ def _own_best(author: str, read: Read) -> list[bool]:
 def attributed(
     learned: Texts, held_out: Texts, written: Mapping[str, Mapping[str, Sequence[str]]], chunks_max: int
 ) -> Figures:
-    """How often a verifier of `learned` finds the author: floor (base), twin, ceiling (held-out text)."""
+    """How often a verifier of `learned` finds who is imitated: floor (base), twin, ceiling (held-out text).
+
+    Where there are texts by the base with the memory, or with the adapter alone, these stand between.
+    """
     known = {author: chunks(texts)[:chunks_max] for author, texts in learned.items()}
     judged = {
         author: {
-            "floor": chunks(written[author]["base"]),
-            "twin": chunks(written[author]["twin"]),
+            **{LABELS[who]: chunks(found) for who, found in texts.items() if who in LABELS},
             "ceiling": chunks(held_out[author])[:chunks_max],
         }
-        for author in learned
+        for author, texts in written.items()
     }
     grams, delta = _judge(Ngrams(known), judged), _judge(CosineDelta(known), judged)
     rates = {author: {name: one.rate.value for name, one in found.items()} for author, found in grams.items()}
@@ -150,7 +154,7 @@ def _detail(found: Mapping[str, Mapping[str, Attribution]]) -> Figures:
 
 def styles(written: Mapping[str, Mapping[str, Sequence[str]]], held_out: Texts) -> Figures:
     """How far base and twin are from the author's held-out prose, and what still tells the twin from it."""
-    return {"style": {author: _style(written[author], held_out[author]) for author in held_out}}
+    return {"style": {author: _style(written[author], held_out[author]) for author in written}}
 
 
 def _style(written: Mapping[str, Sequence[str]], held_out: Iterable[str]) -> Figures:
@@ -172,7 +176,7 @@ def copies(written: Mapping[str, Mapping[str, Sequence[str]]], learned: Texts) -
         author: {
             who: [copied(text, learned[author]) for text in written[author][who]] for who in (BASE, "twin")
         }
-        for author in learned
+        for author in written
     }
     twins = [one for texts in found.values() for one in texts["twin"]]
     return {
@@ -189,5 +193,25 @@ def copies(written: Mapping[str, Mapping[str, Sequence[str]]], learned: Texts) -
                 for who, texts in of_author.items()
             }
             for author, of_author in found.items()
+        },
+    }
+
+
+# ---- retrieval -----------------------------------------------------------------------------------
+
+
+def found(retrieved: Mapping[str, Mapping[str, Any]]) -> Figures:
+    """How often the right passage is found, and nothing is said where there is none: means over authors."""
+    every = list(retrieved.values())
+    modes = every[0]["recall_at_5"]
+    return {
+        "recall_at_5": {mode: fmean(one["recall_at_5"][mode] for one in every) for mode in modes},
+        "abstain_unknown": fmean(one["abstain_unknown"] for one in every),
+        "abstain_near_miss": fmean(one["abstain_near_miss"] for one in every),
+        "abstain_known": fmean(one["abstain_known"] for one in every),
+        "questions": sum(one["questions"] for one in every),
+        "retrieval": {
+            author: {name: value for name, value in one.items() if not name.startswith("scores")}
+            for author, one in retrieved.items()
         },
     }

@@ -2,18 +2,13 @@
 
 It generates nothing. Questions about what was never written are made of others' documents: of authors
 of the same genre (near misses) and of other writing, half and half.
-
-    python -m llmtwin.study.person_retrieval peps/eric-snow peps/steve-dower --other til
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
-from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
@@ -22,11 +17,9 @@ from llmtwin.memory.embed import Embedder
 from llmtwin.records import Question, now
 from llmtwin.study.person_questions import Asked, questions
 from llmtwin.twins.person.chunks import Passage, passages
-from llmtwin.twins.person.clean import cleaned
 from llmtwin.twins.person.remember import TEXT_CHARS_MAX, prompt_of
 from llmtwin.twins.person.retrieve import Found, Mode, embed_passages, retrieve, says_the_same
-from llmtwin.twins.person.sources.items import Me
-from llmtwin.twins.person.sources.read import read
+from llmtwin.twins.person.sources.items import Item
 
 RECALL_AT = 5
 TWIN = "person"
@@ -46,9 +39,8 @@ class Figures:
     scores_other: tuple[float, ...]
 
 
-def passages_of(folder: Path) -> list[Passage]:
-    """All passages of an author's documents, as they would be remembered."""
-    items = [item for read_item in read([folder], Me()).items if (item := cleaned(read_item))]
+def passages_of(items: Iterable[Item]) -> list[Passage]:
+    """All passages of documents, as they would be remembered."""
     return [passage for item in items for passage in passages(item, len, TEXT_CHARS_MAX)]
 
 
@@ -102,37 +94,3 @@ def _abstained(founds: Sequence[Found]) -> float:
 def _scores(founds: Sequence[Found]) -> tuple[float, ...]:
     """The best score of each; 0 where nothing was found."""
     return tuple(max((hit.score for hit in found.hits), default=0.0) for found in founds)
-
-
-def study(folders: Sequence[Path], other: Path, count: int, seed: int) -> Mapping[str, Figures]:
-    """The figures of each of these authors, the others of them being the near misses."""
-    embedder = Embedder()
-    written = {folder.name: passages_of(folder) for folder in folders}
-    elsewhere = passages_of(other)
-    return {
-        name: measure(
-            own,
-            [passage for one, theirs in written.items() if one != name for passage in theirs],
-            elsewhere,
-            embedder,
-            count,
-            seed,
-        )
-        for name, own in written.items()
-    }
-
-
-def main() -> None:
-    """Write the figures of the authors named as JSON."""
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("folders", type=Path, nargs="+", help="one folder an author, of the same genre")
-    parser.add_argument("--other", type=Path, required=True, help="a folder of other writing")
-    parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    figures = study(given.folders, given.other, given.count, given.seed)
-    json.dump({name: asdict(one) for name, one in figures.items()}, sys.stdout, indent=1)
-
-
-if __name__ == "__main__":
-    main()

@@ -66,11 +66,11 @@ class PersonKind:
         """Quote what was written, or write in the person's voice."""
         with _extra():
             from llmtwin.twins.person.answer import answer
-        return answer(question, view, _embedder())
+        return answer(question, view, embedder())
 
 
 @cache
-def _embedder() -> Embedder | None:
+def embedder() -> Embedder | None:
     """The embeddings of this machine; without any, words alone find passages."""
     from llmtwin.memory.embed import Embedder
 

@@ -6,7 +6,7 @@ It knows the engine's interface, not what an adapter has learned.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,15 +107,19 @@ def _original(
     return done, text, number
 
 
+def with_memory(prompt: str, hits: Iterable[Hit]) -> str:
+    """A prompt with the sentences of passages that fit it best, as the points of an outline."""
+    every = sorted(((one.score, one.text) for hit in hits for one in hit.sentences), reverse=True)
+    points = dict.fromkeys(" ".join(text.split()) for _, text in every[:POINTS_MAX])
+    return wording.with_points(prompt, points) if points else prompt
+
+
 def _prompt(
     task: wording.Task, found: Found, given: Sequence[Hit], memory: Memory, twin: str, use: Use
 ) -> str:
     """As the adapter learned it; what is to be said goes in as the points of an outline."""
     prompt = task.prompt(_genre(task, memory, twin))
-    hits = [*(found.hits if use.memory and found.known else ()), *given]
-    every = sorted(((one.score, one.text) for hit in hits for one in hit.sentences), reverse=True)
-    points = dict.fromkeys(" ".join(text.split()) for _, text in every[:POINTS_MAX])
-    return wording.with_points(prompt, points) if points else prompt
+    return with_memory(prompt, [*(found.hits if use.memory and found.known else ()), *given])
 
 
 def _genre(task: wording.Task, memory: Memory, twin: str) -> str:
