@@ -145,7 +145,8 @@ def test_a_twin_learns_all_of_its_documents_and_nothing_that_is_held_out(base: B
     assert licence not in plain
     for item in found.learned:
         assert " ".join(item.text.removesuffix(licence).split()) in plain
-    assert len(answers) >= 2 * len(found.learned)
+    # The same words twice are learned by heart: of the pairs there are some.
+    assert 0 < sum(map(len, answers)) < len(plain) / 2
     for item in found.held_out:
         words = item.text.split()
         runs = {" ".join(words[at : at + 12]) for at in range(len(words) - 11)}
@@ -222,15 +223,30 @@ def test_gains_are_by_author_and_group_and_the_own_twin_has_to_beat_all_others()
 def figures() -> dict[str, Any]:
     known = {author: [text((author, "known"), 900)] for author in GROUPS}
     held_out = {author: [text((author, "held out"), 450)] for author in GROUPS}
-    written = {author: {"base": [text(1, 250)], "twin": [text((author, 2), 250)]} for author in GROUPS}
+    ways = {"base": 1, "memory": 3, "adapter": 4, "twin": 2}
+    written = {
+        author: {who: [text((author, seed) if who == "twin" else seed, 250)] for who, seed in ways.items()}
+        for author in GROUPS
+    }
     tuning = {"seconds": 10.0, "tokens_per_s": 500.0, "peak_rss_mb": 900.0, "words": 40000, "loss": [3.0]}
     found = person_figures.bits(GROUPS | {"shakespeare": "shakespeare"}, READ_ALL)
     found |= person_figures.tuned({author: tuning for author in GROUPS})
     found |= person_figures.attributed(known, held_out, written, 60)
     found |= person_figures.styles(written, held_out)
     found |= person_figures.copies(written, known)
-    found |= FORGOTTEN
-    return found | {"mini": {"bits_per_char_gain": {"til": 0.03}}, "machine": {"cpu": "x", "cores": 2}}
+    found |= FORGOTTEN | person_figures.found({"ann": RETRIEVED, "bob": RETRIEVED}) | {"characters_max": 9}
+    mini = {"bits_per_char_gain": {"til": 0.03}, **person_figures.found({"til": RETRIEVED})}
+    return found | {"mini": mini, "machine": {"cpu": "x", "cores": 2}}
+
+
+RETRIEVED: dict[str, Any] = {
+    "recall_at_5": {"hybrid": 0.95, "dense": 0.5, "bm25": 0.75},
+    "abstain_known": 0.01,
+    "abstain_unknown": 0.98,
+    "abstain_near_miss": 0.96,
+    "questions": 100,
+    "scores_known": [0.5],
+}
 
 
 FORGOTTEN: dict[str, Any] = {
@@ -284,6 +300,7 @@ def test_the_page_is_made_of_the_figures_alone_and_twice_the_same(tmp_path: Path
             ET.parse(tmp_path / "one" / file)
     page = (tmp_path / "one" / "person.md").read_text()
     assert "| fewer bits a character than the base, peps | 15.0% (≥ 8%) |" in page
+    assert "| ann | 100 | 95% | 50% | 75% | 96% | 98% | 1% |" in page
     assert all(f"]({file})" in page for file in files if file.endswith(".svg"))
 
 
@@ -308,12 +325,13 @@ def test_a_slice_of_the_study_gives_the_committed_figures_and_goes_on_where_it_w
     torch.set_num_threads(max(1, (os.cpu_count() or 1)))
     found = run(options, QUIET)
     gain = found["bits_per_char_gain"]["til"]
-    # Some 900 words, learned once in small steps, teach little; a run that learns nothing gives 0 or less.
-    assert gain > 0.0005
+    # Some 900 words teach little; a run that learns nothing gives 0 or less.
+    assert gain > 0.005
     if COMMITTED.exists():
-        committed = json.loads(COMMITTED.read_text())["mini"]["bits_per_char_gain"]["til"]
+        committed = json.loads(COMMITTED.read_text())["mini"]
         # Machines differ in the type they compute in, and so in the last digits.
-        assert gain == pytest.approx(committed, abs=0.002)
+        assert gain == pytest.approx(committed["bits_per_char_gain"]["til"], abs=0.004)
+        assert found["recall_at_5"] == pytest.approx(committed["recall_at_5"], abs=0.1)
     began = time.monotonic()
     assert run(options, QUIET) == found
     assert time.monotonic() - began < 20

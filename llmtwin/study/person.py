@@ -108,6 +108,7 @@ class _Study:
         groups = {author.name: author.group for author in self._authors}
         asked = [author for author in self._authors if self._options.mini or author.group == PEPS]
         figures = {
+            "characters_max": CHARACTERS_MAX,
             **person_figures.tuned(tunings),
             **person_figures.bits(groups, bits),
             **person_figures.found({author.name: self._retrieved(author) for author in asked}),

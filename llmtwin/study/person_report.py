@@ -41,7 +41,7 @@ def write_report(figures: Figures, folder: Path) -> None:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    page = environment.get_template(TEMPLATE).render(figures=figures, mini=figures["mini"], bar=_bar)
+    page = environment.get_template(TEMPLATE).render(figures=figures, mini=figures["mini"], bar=_bar, ways=tuple(_LINES))
     (folder / PAGE).write_text(page, encoding="utf-8")
 
 
@@ -103,14 +103,20 @@ def plot_attribution(found: Figures) -> Figure:
         for place, texts in enumerate(found.values()):
             rate = texts.get(name, {}).get("rate")
             if rate:
-                _mark(axis, rate, place + 0.2 * (1 - shift), COLORS[shift], label if place == 0 else None)
+                _mark(axis, rate, place + 0.15 * (2 - shift), COLORS[shift], label if place == 0 else None)
     axis.set_yticks(range(len(found)), list(found))
     axis.set(xlabel="attributed to the author (%), with 95 % interval", xlim=(-2, 102))
-    axis.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+    axis.legend(frameon=False, ncols=5, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 
 
-_LINES = {"floor": "base (floor)", "twin": "twin", "ceiling": "author's held-out text (ceiling)"}
+_LINES = {
+    "floor": "base (floor)",
+    "memory": "with memory",
+    "adapter": "with adapter",
+    "twin": "twin: both",
+    "ceiling": "author's held-out text (ceiling)",
+}
 
 
 def _mark(axis: Any, rate: Mapping[str, float], height: float, color: str, label: str | None) -> None:
