@@ -161,11 +161,14 @@ def serve(
 def ask(
     name: Name,
     question: Annotated[str, typer.Argument(help="A question, or an order.")],
+    material: Annotated[
+        str | None, typer.Option("--with", help="A file or address to write about or be asked about.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
 ) -> None:
     """Ask a twin, or tell it what to do."""
     with _twin(name) as twin, err.status("asking"):
-        answer = twin.ask(question)
+        answer = twin.ask(question, material=material)
     if json:
         typer.echo(answer.model_dump_json())
     else:

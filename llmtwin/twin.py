@@ -215,11 +215,16 @@ class Twin:
 
     # What comes out
 
-    def ask(self, text: str, at: datetime | None = None) -> Answer:
-        """Ask the twin, or tell it what to do. What is sealed is asked for under its pseudonym only."""
+    def ask(self, text: str, at: datetime | None = None, *, material: Path | str | None = None) -> Answer:
+        """Ask the twin, or tell it what to do. What is sealed is asked for under its pseudonym only.
+
+        `material` is a file or an address: it is read here, its text goes with the question, and nobody
+        keeps it. Raises InputError for one that cannot be read, or that the twin's kind makes no use of.
+        """
+        given = None if material is None else kind(self._store.settings().kind).material(str(material))
         sealed = [object_of(one) for one in self._store.observations() if one.sealed]
         link = self._owner_link()
-        return ask_sealed(text, sealed, self._sealer(), link) or link.ask(text, at)
+        return ask_sealed(text, sealed, self._sealer(), link) or link.ask(text, at, material=given)
 
     def edit(self, question: str, answer: str, correction: str) -> None:
         """Keep the owner's correction of an answer: the next tuning prefers it.

@@ -19,6 +19,7 @@ from llmtwin.records import (
     CohortUse,
     Command,
     Example,
+    Material,
     Observation,
     Outcome,
     Question,
@@ -52,9 +53,15 @@ class EchoKind:
         """As usual."""
         return TuneOptions()
 
+    def material(self, source: str) -> Material:
+        """What it is given is the source's own name."""
+        return Material(text=source, address=source)
+
     def answer(self, question: Question, view: View) -> Answer:
-        """Obey an order, or echo."""
-        prompt = view.engine.chat([{"role": "user", "content": question.text}])
+        """Obey an order, or echo what was asked, and below it what was given."""
+        given = question.material
+        said = f"{question.text}\n{given.text}" if given else question.text
+        prompt = view.engine.chat([{"role": "user", "content": said}])
         made = view.engine.generate([Request(prompt=prompt, adapters=view.adapters)])[0]
         if made.text.startswith("{"):
             command = Command(

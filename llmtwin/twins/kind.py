@@ -23,6 +23,7 @@ from llmtwin.records import (
     Description,
     Document,
     Example,
+    Material,
     Observation,
     Prompt,
     Question,
@@ -160,8 +161,18 @@ class Kind(Protocol):
         """How its adapters are tuned."""
         ...
 
+    def material(self, source: str) -> Material:
+        """Read a file or an address that is given with a question.
+
+        Raises InputError where it cannot be read, or the kind makes no use of any.
+        """
+        ...
+
     def answer(self, question: Question, view: View) -> Answer:
-        """Answer one question from what the view holds; what is not known is said to be unknown."""
+        """Answer one question from what the view holds; what is not known is said to be unknown.
+
+        Raises InputError for material that the kind makes no use of.
+        """
         ...
 
 

@@ -18,6 +18,7 @@ from llmtwin.records import (
     Command,
     Device,
     Example,
+    Material,
     Observation,
     Outcome,
     PromptUse,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 
 ORDER_LIFETIME = timedelta(minutes=5)
 LISTED_MAX = 20
+NO_MATERIAL = "a home twin is asked about its home alone: nothing can be given with a question"
 
 
 class HomeKind:
@@ -89,8 +91,14 @@ class HomeKind:
 
         return TuneOptions()
 
+    def material(self, source: str) -> Material:
+        """None: a home is asked about itself."""
+        raise InputError(NO_MATERIAL)
+
     def answer(self, question: Question, view: View) -> Answer:
         """Answer one question or take one order."""
+        if question.material is not None:
+            raise InputError(NO_MATERIAL)
         try:
             plan = understand(question.text, view)
         except InputError as error:

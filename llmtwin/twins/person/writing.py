@@ -13,12 +13,12 @@ from typing import Any
 from llmtwin.memory import Memory
 from llmtwin.memory.embed import Embedder
 from llmtwin.models.engine.api import Completion, Request, turn
-from llmtwin.records import AdapterUse, Answer, Outcome, Question, Receipts
+from llmtwin.records import AdapterUse, Answer, Material, Outcome, Question, Receipts
 from llmtwin.twins.kind import View
 from llmtwin.twins.person import wording
 from llmtwin.twins.person.chunks import sentences
 from llmtwin.twins.person.copying import copied
-from llmtwin.twins.person.material import Material
+from llmtwin.twins.person.material import passages_of
 from llmtwin.twins.person.remember import AUDIENCE
 from llmtwin.twins.person.retrieve import Found, retrieve
 from llmtwin.twins.person.score import Hit
@@ -30,6 +30,7 @@ TEMPERATURE = 0.7
 COPIED_SHARE_MAX = 0.3
 TRIES_MAX = 3
 POINTS_MAX = 3
+ABOUT_CHARS_MAX = 2000
 PASSAGES_MAX = 5
 
 
@@ -49,16 +50,16 @@ def write(
     task: wording.Task,
     view: View,
     embedder: Embedder | None,
-    material: Material | None,
     use: Use,
 ) -> Answer:
     """The text asked for, with marks, citations, and how much of it is copied."""
-    if material is not None and not task.about:
-        task = replace(task, about=material.title if task.kind == "task" else material.text.strip())
+    if question.material is not None and not task.about:
+        task = replace(task, about=_about(task, question.material))
     subject = question.model_copy(update={"text": task.about or question.text})
     found = retrieve(subject, view.memory, embedder, PASSAGES_MAX)
-    given = found.scorer.hits(material.quotes()) if material else []
-    quotes = [*(hit.quote for hit in found.hits), *(hit.quote for hit in given)]
+    passages = passages_of(question.material)
+    given = found.scorer.best(passages)
+    quotes = [*(hit.quote for hit in found.hits), *passages]
     prompt = _prompt(task, found, given, view.memory, question.twin, use)
     done, text, tries = _original(prompt, [quote.text for quote in quotes], question, view, use)
     if not text:
@@ -105,6 +106,14 @@ def _original(
     else:
         text = without_copies(text, passages)
     return done, text, number
+
+
+def _about(task: wording.Task, material: Material) -> str:
+    """The title of what is given, or as much of its end as a question holds."""
+    if task.kind == "task":
+        return material.title
+    end = material.text[-ABOUT_CHARS_MAX:]
+    return end if end == material.text else end.partition(" ")[2]
 
 
 def _prompt(
