@@ -184,7 +184,7 @@ def edit(
     """Correct an answer: the next tuning prefers the correction."""
     with _twin(name) as twin, err.status("asking"):
         answer = twin.ask(question)
-        twin.edit(question, answer.text, correction)
+        twin.edit(question, answer, correction)
     out.print(f"noted in place of: {answer.text}", markup=False)
 
 
@@ -239,7 +239,8 @@ def forget(
     for address in gone.documents:
         out.print(f"forgotten: {address}", markup=False)
     withdrawn = ", ".join(f"{name}@{version}" for version in gone.versions) or "no version"
-    out.print(f"{len(gone.documents)} documents, {gone.prompts} prompts; withdrawn: {withdrawn}")
+    counts = f"{len(gone.documents)} documents, {gone.prompts} prompts, {gone.corrections} corrections"
+    out.print(f"{counts}; withdrawn: {withdrawn}")
     _show_pushed(gone.pushed)
 
 

@@ -109,6 +109,12 @@ class Preference(Record):
     rejected: str
 
 
+class Correction(Preference):
+    """What the owner would have answered. `paths` are those of the documents that the answer rests on."""
+
+    paths: tuple[Path, ...] = ()
+
+
 class Prompt(Record):
     """One short sentence about a subject, with its typed facts: what travels and is remembered."""
 

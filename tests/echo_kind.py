@@ -18,6 +18,7 @@ from llmtwin.records import (
     Answer,
     CohortUse,
     Command,
+    Correction,
     Example,
     Material,
     Observation,
@@ -48,6 +49,10 @@ class EchoKind:
     def lessons(self, known: Known, voice: Voice, count_tokens: Callable[[str], int], key: bytes) -> Lessons:
         """It learns no documents."""
         return Lessons()
+
+    def correction(self, question: str, answer: Answer, text: str) -> Correction:
+        """As it was said."""
+        return Correction(prompt=question, chosen=text, rejected=answer.text)
 
     def tuning(self) -> TuneOptions:
         """As usual."""

@@ -20,11 +20,13 @@ from llmtwin.records import (
     Adapter,
     Answer,
     Command,
+    Correction,
     Description,
     Document,
     Example,
     Material,
     Observation,
+    Preference,
     Prompt,
     Question,
 )
@@ -77,7 +79,7 @@ class Known:
     """What is known of a subject before it is read.
 
     `names` are what the subject is called, `sealed` globs of what is secret, `state` is the last reading's,
-    and `documents` are those that were collected so far.
+    `documents` are those that were collected so far, and `corrections` the owner's, of answers.
     """
 
     twin: str
@@ -85,6 +87,7 @@ class Known:
     sealed: tuple[str, ...] = ()
     state: str | None = None
     documents: tuple[Document, ...] = ()
+    corrections: tuple[Correction, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,9 +130,10 @@ ALL = Voice()
 
 @dataclass(frozen=True)
 class Lessons:
-    """What an adapter learns of documents, and the texts that it is measured on and never sees."""
+    """What an adapter learns of documents and corrections; it is measured on `held_out` and never sees it."""
 
     examples: tuple[Example, ...] = ()
+    preferences: tuple[Preference, ...] = ()
     held_out: tuple[str, ...] = ()
 
 
@@ -154,7 +158,17 @@ class Kind(Protocol):
         ...
 
     def lessons(self, known: Known, voice: Voice, count_tokens: Callable[[str], int], key: bytes) -> Lessons:
-        """What an adapter learns of the documents; `key` is the owner's, for stand-ins of what is private."""
+        """What an adapter learns of documents and corrections.
+
+        `key` is the owner's, for stand-ins of what is private.
+        """
+        ...
+
+    def correction(self, question: str, answer: Answer, text: str) -> Correction:
+        """The owner's `text` in place of an answer, as the next tuning prefers it.
+
+        Raises InputError where no tuning would change the answer.
+        """
         ...
 
     def tuning(self) -> TuneOptions:

@@ -16,6 +16,7 @@ from llmtwin.records import (
     Aggregate,
     Answer,
     Command,
+    Correction,
     Device,
     Example,
     Material,
@@ -84,6 +85,10 @@ class HomeKind:
     def lessons(self, known: Known, voice: Voice, count_tokens: Callable[[str], int], key: bytes) -> Lessons:
         """None: a home learns single facts."""
         return Lessons()
+
+    def correction(self, question: str, answer: Answer, text: str) -> Correction:
+        """None: what a home twin says was collected."""
+        raise InputError("a home twin says what was collected: put it right in the home and collect again")
 
     def tuning(self) -> TuneOptions:
         """As facts are learned: until all are recalled."""

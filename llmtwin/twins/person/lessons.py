@@ -1,4 +1,4 @@
-"""What an adapter learns of a person's documents: pairs and plain text of most of them. It knows no model.
+"""What an adapter learns of a person's documents and corrections. It knows no model.
 
 The newest documents are held out, whole: a card that is measured on them says how well a voice carries on.
 The plain text carries all of the style, the pairs make a voice answer prompts.
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from llmtwin.errors import InputError
-from llmtwin.records import Example
+from llmtwin.records import Correction, Example, Preference
 from llmtwin.twins.kind import Known, Lessons, Voice
 from llmtwin.twins.person import collect
 from llmtwin.twins.person.chunks import CountTokens
@@ -44,7 +44,18 @@ def lessons(known: Known, voice: Voice, count_tokens: CountTokens, key: bytes) -
     marker = Marker(collect.others(known))
     held_out = [stand_ins(item.text, marker.mark(item.text), key) for item in parts.held_out]
     making = Making(marker, key, count_tokens, COMPLETION_TOKENS_MAX)
-    return Lessons(tuple(learned(parts.train, held_out, making)), tuple(held_out))
+    preferred = tuple(_preference(one, making) for one in known.corrections)
+    # The one small step of a preference changes little: what was corrected is also learned as an example.
+    corrected = [Example(prompt=one.prompt, completion=one.chosen) for one in preferred]
+    return Lessons((*learned(parts.train, held_out, making), *corrected), preferred, tuple(held_out))
+
+
+def _preference(correction: Correction, making: Making) -> Preference:
+    prompt, chosen, rejected = (
+        stand_ins(text, making.marker.mark(text), making.key)
+        for text in (correction.prompt, correction.chosen, correction.rejected)
+    )
+    return Preference(prompt=prompt, chosen=chosen, rejected=rejected)
 
 
 def learned(items: Sequence[Item], held_out: Sequence[str], making: Making) -> list[Example]:

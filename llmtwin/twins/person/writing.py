@@ -19,7 +19,7 @@ from llmtwin.twins.person import wording
 from llmtwin.twins.person.chunks import sentences
 from llmtwin.twins.person.copying import copied
 from llmtwin.twins.person.material import passages_of
-from llmtwin.twins.person.remember import AUDIENCE
+from llmtwin.twins.person.remember import AUDIENCE, path_of
 from llmtwin.twins.person.retrieve import Found, retrieve
 from llmtwin.twins.person.score import Hit
 from llmtwin.twins.person.support import checked
@@ -68,6 +68,8 @@ def write(
     copy = copied(text, [quote.text for quote in quotes])
     plan: dict[str, Any] = {
         "prompt": prompt,
+        "said": text,
+        "rests_on": sorted({path_of(hit.quote) for hit in found.hits}),
         "tries": tries,
         "copied_share": copy.share,
         "copied_words_longest": copy.longest_words,
