@@ -6,14 +6,13 @@ The plain text carries all of the style, the pairs make a voice answer prompts.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from llmtwin.errors import InputError
 from llmtwin.records import Correction, Example, Preference
 from llmtwin.twins.kind import Known, Lessons, Voice
 from llmtwin.twins.person import collect
-from llmtwin.twins.person.chunks import CountTokens
+from llmtwin.twins.person.chunks import CountTokens, count_words, words_that_fit
 from llmtwin.twins.person.examples import Making, Pair, Shape, pairs
 from llmtwin.twins.person.pii import Marker
 from llmtwin.twins.person.sources.items import Item
@@ -34,7 +33,7 @@ def lessons(known: Known, voice: Voice, count_tokens: CountTokens, key: bytes) -
     """
     every = (one.item for one in collect.written(known))
     items = select(every, voice.audience, voice.since, voice.until)
-    words = sum(len(item.text.split()) for item in items)
+    words = sum(count_words(item.text) for item in items)
     if words < WORDS_MIN or len(items) < 2:
         raise InputError(
             f"{len(items)} documents with {words} words are too few to learn a voice from: it takes two or"
@@ -76,7 +75,7 @@ def _plain(items: Sequence[Item], held_out: Sequence[str], making: Making) -> It
 def windows(text: str, count_tokens: CountTokens) -> Iterator[str]:
     """A text in parts of whole words, each as long as fits."""
     window, tokens = "", 0
-    for word in re.findall(r"\S+\s*", text):
+    for word in words_that_fit(text, count_tokens, WINDOW_TOKENS_MAX):
         size = count_tokens(word)
         if window and tokens + size > WINDOW_TOKENS_MAX:
             yield window.rstrip()

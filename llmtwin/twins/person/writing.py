@@ -140,8 +140,8 @@ def _genre(task: wording.Task, memory: Memory, twin: str) -> str:
 
 
 def _whole(done: Completion) -> str:
-    """The completion without a last sentence that was cut off."""
-    text = done.text.strip()
+    """The completion without signs that came out half, and without a last sentence that was cut off."""
+    text = done.text.replace("\ufffd", "").strip()
     spans = sentences(text)
     return text[: spans[-2][1]] if done.finish == "length" and len(spans) > 1 else text
 
