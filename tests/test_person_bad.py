@@ -1,4 +1,4 @@
-"""What is wrong with what a person gives, through the whole of `collect`: named in a line, and nothing is lost."""
+"""Bad sources through the whole of `collect`: each is named in a line, and nothing is lost."""
 
 from __future__ import annotations
 
