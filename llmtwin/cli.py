@@ -161,11 +161,14 @@ def serve(
 def ask(
     name: Name,
     question: Annotated[str, typer.Argument(help="A question, or an order.")],
+    material: Annotated[
+        str | None, typer.Option("--with", help="A file or address to write about or be asked about.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
 ) -> None:
     """Ask a twin, or tell it what to do."""
     with _twin(name) as twin, err.status("asking"):
-        answer = twin.ask(question)
+        answer = twin.ask(question, material=material)
     if json:
         typer.echo(answer.model_dump_json())
     else:
@@ -181,7 +184,7 @@ def edit(
     """Correct an answer: the next tuning prefers the correction."""
     with _twin(name) as twin, err.status("asking"):
         answer = twin.ask(question)
-        twin.edit(question, answer.text, correction)
+        twin.edit(question, answer, correction)
     out.print(f"noted in place of: {answer.text}", markup=False)
 
 
@@ -236,7 +239,8 @@ def forget(
     for address in gone.documents:
         out.print(f"forgotten: {address}", markup=False)
     withdrawn = ", ".join(f"{name}@{version}" for version in gone.versions) or "no version"
-    out.print(f"{len(gone.documents)} documents, {gone.prompts} prompts; withdrawn: {withdrawn}")
+    counts = f"{len(gone.documents)} documents, {gone.prompts} prompts, {gone.corrections} corrections"
+    out.print(f"{counts}; withdrawn: {withdrawn}")
     _show_pushed(gone.pushed)
 
 

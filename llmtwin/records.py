@@ -28,6 +28,9 @@ Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Path = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Value = StrictBool | StrictInt | StrictFloat | Annotated[StrictStr, Field(max_length=500)]
 
+MATERIAL_CHARS_MAX = 100_000
+"""What goes with a question: some 16,000 words."""
+
 
 def new_id() -> str:
     """A fresh id that sorts by time of making (ULID)."""
@@ -104,6 +107,12 @@ class Preference(Record):
     prompt: str
     chosen: str
     rejected: str
+
+
+class Correction(Preference):
+    """What the owner would have answered. `paths` are those of the documents that the answer rests on."""
+
+    paths: tuple[Path, ...] = ()
 
 
 class Prompt(Record):
@@ -202,13 +211,22 @@ class Command(Record):
     expires_at: AwareDatetime
 
 
+class Material(Record):
+    """A text that is given with a question, not the twin's own, and where it is from. Nobody keeps it."""
+
+    text: str = Field(min_length=1, max_length=MATERIAL_CHARS_MAX)
+    address: str = Field(min_length=1, max_length=2000)
+    title: str = Field(default="", max_length=300)
+
+
 class Question(Record):
-    """What somebody asks a twin, and when (for `yesterday` and `now`)."""
+    """What somebody asks a twin, and when (for `yesterday` and `now`), perhaps about a text that is given."""
 
     twin: TwinId
     text: str = Field(min_length=1, max_length=2000)
     at: AwareDatetime = Field(default_factory=now)
     version: int | None = Field(default=None, ge=1)
+    material: Material | None = None
 
 
 class AdapterUse(Record):

@@ -31,7 +31,7 @@ from llmtwin.edge.sealed import ask_sealed, object_of
 from llmtwin.edge.store import CHECKPOINTS, EdgeStore
 from llmtwin.edge.store import Settings as Identity
 from llmtwin.errors import Conflict, InputError, LlmtwinError, NotFound
-from llmtwin.records import Answer, Card, Document, Preference, TwinId
+from llmtwin.records import Answer, Card, Document, TwinId
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twins.kind import ALL, Skipped, Voice, kind
 from llmtwin.wire.files import read_limited
@@ -89,10 +89,12 @@ class Watched:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """A receipt: the addresses of the documents that went, how many prompts, and the versions withdrawn."""
+    """A receipt: the addresses of the documents that went, how many prompts and corrections, and the versions
+    withdrawn."""
 
     documents: tuple[str, ...]
     prompts: int
+    corrections: int
     versions: tuple[int, ...]
     pushed: Pushed
 
@@ -219,20 +221,26 @@ class Twin:
 
     # What comes out
 
-    def ask(self, text: str, at: datetime | None = None) -> Answer:
-        """Ask the twin, or tell it what to do. What is sealed is asked for under its pseudonym only."""
+    def ask(self, text: str, at: datetime | None = None, *, material: Path | str | None = None) -> Answer:
+        """Ask the twin, or tell it what to do. What is sealed is asked for under its pseudonym only.
+
+        `material` is a file or an address: it is read here, its text goes with the question, and nobody
+        keeps it. Raises InputError for one that cannot be read, or that the twin's kind makes no use of.
+        """
+        given = None if material is None else kind(self._store.settings().kind).material(str(material))
         sealed = [object_of(one) for one in self._store.observations() if one.sealed]
         link = self._owner_link()
-        return ask_sealed(text, sealed, self._sealer(), link) or link.ask(text, at)
+        return ask_sealed(text, sealed, self._sealer(), link) or link.ask(text, at, material=given)
 
-    def edit(self, question: str, answer: str, correction: str) -> None:
-        """Keep the owner's correction of an answer: the next tuning prefers it.
+    def edit(self, question: str, answer: Answer, correction: str) -> None:
+        """Keep the owner's correction of an answer, here at the edge: the next tuning prefers it.
 
-        Raises InputError where nothing is corrected.
+        Raises InputError where nothing is corrected, or where no tuning would change the answer.
         """
-        if not correction.strip() or correction.strip() == answer.strip():
+        made = kind(self._store.settings().kind).correction(question, answer, correction)
+        if not made.chosen.strip() or made.chosen.strip() == made.rejected.strip():
             raise InputError("a correction says something else than the answer")
-        self._store.correct(Preference(prompt=question, chosen=correction, rejected=answer))
+        self._store.correct(made)
 
     def watch(self, report: Report = lambda _: None) -> Watched:
         """Compare the twin with what was collected last, of facts a random sample; learn again what differs.
@@ -320,9 +328,10 @@ class Twin:
         for checkpoint in CHECKPOINTS:
             (self._store.folder / checkpoint).unlink(missing_ok=True)
         # What was on its way to the server meanwhile is forgotten there, too, by the push.
-        self._store.drop(documents)
+        corrections = self._store.drop(documents)
         pushed = self.push(options=_ONCE)
-        return Forgotten(tuple(one.address for one in documents), prompts, tuple(versions), pushed)
+        addresses = tuple(one.address for one in documents)
+        return Forgotten(addresses, prompts, corrections, tuple(versions), pushed)
 
     # Its parts
 

@@ -18,7 +18,9 @@ from llmtwin.records import (
     Answer,
     CohortUse,
     Command,
+    Correction,
     Example,
+    Material,
     Observation,
     Outcome,
     Question,
@@ -48,13 +50,23 @@ class EchoKind:
         """It learns no documents."""
         return Lessons()
 
+    def correction(self, question: str, answer: Answer, text: str) -> Correction:
+        """As it was said."""
+        return Correction(prompt=question, chosen=text, rejected=answer.text)
+
     def tuning(self) -> TuneOptions:
         """As usual."""
         return TuneOptions()
 
+    def material(self, source: str) -> Material:
+        """What it is given is the source's own name."""
+        return Material(text=source, address=source)
+
     def answer(self, question: Question, view: View) -> Answer:
-        """Obey an order, or echo."""
-        prompt = view.engine.chat([{"role": "user", "content": question.text}])
+        """Obey an order, or echo what was asked, and below it what was given."""
+        given = question.material
+        said = f"{question.text}\n{given.text}" if given else question.text
+        prompt = view.engine.chat([{"role": "user", "content": said}])
         made = view.engine.generate([Request(prompt=prompt, adapters=view.adapters)])[0]
         if made.text.startswith("{"):
             command = Command(

@@ -13,21 +13,20 @@ from hypothesis import strategies as st
 from llmtwin.memory import Memory
 from llmtwin.models.engine.api import Completion, Request
 from llmtwin.models.engine.echo import EchoEngine
-from llmtwin.records import Outcome
+from llmtwin.records import Material, Outcome, Question
 from llmtwin.twins.person import wording
 from llmtwin.twins.person.answer import UNKNOWN, answer
 from llmtwin.twins.person.copying import copied
-from llmtwin.twins.person.material import Material
 from llmtwin.twins.person.support import MARK, unsupported
 from llmtwin.twins.person.wording import Task, task_of
-from llmtwin.twins.person.writing import COPIED_SHARE_MAX, TRIES_MAX, Use, without_copies
+from llmtwin.twins.person.writing import ABOUT_CHARS_MAX, COPIED_SHARE_MAX, TRIES_MAX, Use, without_copies
 from tests.person_memory import ITEMS, ask, remember, view
 from tests.person_models import embedder, needs_embeddings
 
 PAPER = Material(
-    "The Zeppelin study measured 212 bakeries. It found that rye loaves keep a week longer in linen.",
-    "https://example.org/zeppelin",
-    "Rye in linen",
+    text="The Zeppelin study measured 212 bakeries. It found that rye loaves keep a week longer in linen.",
+    address="https://example.org/zeppelin",
+    title="Rye in linen",
 )
 
 
@@ -49,6 +48,11 @@ def memory(tmp_path: Path) -> Iterator[Memory]:
     with Memory(tmp_path / "memory.sqlite") as memory:
         remember(memory)
         yield memory
+
+
+def beside(question: Question, material: Material = PAPER) -> Question:
+    """The question with something that is given beside it."""
+    return question.model_copy(update={"material": material})
 
 
 def quoted(text: str) -> list[tuple[str, str]]:
@@ -101,11 +105,36 @@ def test_it_knows_and_abstains_with_embeddings_too(memory: Memory) -> None:
 def test_material_is_quoted_as_such_and_is_no_receipt(memory: Memory) -> None:
     question = ask("How much longer do rye loaves keep in linen?")
     assert answer(question, view(memory), None).outcome is Outcome.UNKNOWN
-    made = answer(question, view(memory), None, PAPER)
+    made = answer(beside(question), view(memory), None)
     assert quoted(made.text)[0] == ("It found that rye loaves keep a week longer in linen.", "m")
     assert "[m] undated, Rye in linen, https://example.org/zeppelin" in made.text
     assert made.receipts.prompts == ()
     assert memory.count("me") == len(ITEMS)
+
+
+def test_material_is_quoted_beside_the_persons_own_passages(memory: Memory) -> None:
+    paper = Material(text="All suites of tests take forty seconds, they say.", address="paper.pdf")
+    made = answer(beside(ask("How many seconds do tests take?"), paper), view(memory), None)
+    assert {"1", "m"} <= {mark for _, mark in quoted(made.text)}
+    assert "paper.pdf" in made.text and "Tests on SQLite" in made.text
+    assert ITEMS[0].text in [use.text for use in made.receipts.prompts]
+
+
+def test_of_a_long_text_the_sentence_that_fits_is_found(memory: Memory) -> None:
+    filler = "\n\n".join(f"Paragraph {number} speaks of nothing but the weather." for number in range(900))
+    paper = Material(text=f"{filler}\n\nRye loaves keep longer in linen.\n\n{filler}", address="paper.pdf")
+    made = answer(beside(ask("How do rye loaves keep longer?"), paper), view(memory), None)
+    assert quoted(made.text) == [("Rye loaves keep longer in linen.", "m")]
+
+
+def test_of_a_long_message_the_end_is_replied_to(memory: Memory) -> None:
+    letter = Material(
+        text="Dear Ann, " + "how are you? " * 1000 + "Shall we bake on Sunday?", address="mail.txt"
+    )
+    engine = Scripted("Yes.")
+    answer(beside(ask("Reply to this mail."), letter), view(memory, engine), None, Use(memory=False))
+    assert "Shall we bake on Sunday?" in engine.requests[0].prompt
+    assert len(engine.requests[0].prompt) < 2 * ABOUT_CHARS_MAX
 
 
 # --- tasks -----------------------------------------------------------------------------------------------
@@ -190,7 +219,7 @@ def test_a_text_cites_what_bears_it_out_and_marks_what_nothing_does(memory: Memo
 
 def test_material_is_what_is_written_about(memory: Memory) -> None:
     engine = Scripted("Rye loaves keep longer in linen, says the Zeppelin study of 212 bakeries.")
-    made = answer(ask("Write a note about this"), view(memory, engine), None, PAPER)
+    made = answer(beside(ask("Write a note about this")), view(memory, engine), None)
     assert "Write a note about this: Rye in linen" in engine.requests[0].prompt
     assert "212 bakeries" in engine.requests[0].prompt
     assert "[m]" in made.text and MARK not in made.text

@@ -141,7 +141,6 @@ def test_a_voice_is_learned_and_measured_and_what_was_written_since_is_noticed(
         said = [" ".join(rng.choices(WORDS, k=9)).capitalize() + "." for _ in range(25)]
         _file(tmp_path / f"{number}.md", f"# About {WORDS[number]}\n\n" + "\n\n".join(said))
     twin.collect(*sorted(tmp_path.glob("*.md")))
-    twin.edit("Write a note.", "As an AI language model, I can help.", "Stone by the river, and no more.")
     assert len(twin._store.unlearned()) == 8
     figures = twin.tune().card.figures
     assert figures["preferences"] >= 1 and figures["examples"] > 8
@@ -206,12 +205,6 @@ def test_a_voice_may_be_of_one_audience_or_time_and_nothing_is_no_voice(
         twin.tune(voice=Voice(audience="mail"))
     with pytest.raises(InputError, match="0 documents"):
         twin.tune(voice=Voice(until=datetime(1999, 1, 1, tzinfo=UTC)))
-
-
-@pytest.mark.parametrize("correction", ["", " same "])
-def test_a_correction_says_something_else(twin: Twin, correction: str) -> None:
-    with pytest.raises(InputError, match="something else"):
-        twin.edit("Write a note.", "same", correction)
 
 
 def test_a_source_is_forgotten_with_all_that_was_made_of_it(

@@ -24,7 +24,7 @@ from llmtwin.models.base import Base
 from llmtwin.models.lora import Lora
 from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import Report, Tuned, TuneOptions, prefer, tune
-from llmtwin.records import Example, Manifest, Preference
+from llmtwin.records import Example, Manifest, Preference, Record
 from llmtwin.twins.gate import Verdict, decide
 from llmtwin.twins.kind import ALL, Kind, Lessons, Voice, kind
 from llmtwin.wire.package import WEIGHTS
@@ -74,7 +74,7 @@ def learn(
     skill = of.skill(base.hash)
     rival = find(store, in_use, base)
     before = rival.lora if rival and changed else None
-    preferred = _preferences(store, base, lessons, options)
+    preferred = _preferences(base, lessons, options)
     under = None if skill is None else Lora.load(skill)
     runs = _tune(store, transformer, learned, preferred, options, before, under, report)
     recalled = runs[0].recalled[: len(facts)]
@@ -92,7 +92,7 @@ def learn(
         made = publish.Tuned(
             folder=folder,
             base=base.hash,
-            data=_digest(learned),
+            data=_digest([*learned, *lessons.preferences]),
             skill=None if skill is None else skill_hash(skill),
             figures=figures,
             notes=(*([f"learned from what was written {voice}"] if voice != ALL else []), *heard.notes),
@@ -146,10 +146,10 @@ def _tune(
     return [first, then]
 
 
-def _preferences(store: EdgeStore, base: Base, lessons: Lessons, options: TuneOptions) -> list[Preference]:
+def _preferences(base: Base, lessons: Lessons, options: TuneOptions) -> list[Preference]:
     """The owner's corrections, and for a voice its own words over the base's."""
     own = preferences(base, lessons.examples, options.seed) if lessons.examples else []
-    return [*store.corrections(), *own]
+    return [*lessons.preferences, *own]
 
 
 def _gently(options: TuneOptions, before: Lora) -> TuneOptions:
@@ -175,9 +175,9 @@ def skill_hash(folder: Path) -> str:
     return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
 
 
-def _digest(facts: list[Example]) -> str:
-    """What the adapter was made of, as one hash; the order of the facts does not matter."""
-    lines = sorted(hashlib.sha256(fact.model_dump_json().encode()).hexdigest() for fact in facts)
+def _digest(learned: Sequence[Record]) -> str:
+    """What the adapter was made of, as one hash; the order does not matter."""
+    lines = sorted(hashlib.sha256(one.model_dump_json().encode()).hexdigest() for one in learned)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -33,6 +33,7 @@ from llmtwin.records import (
     CommandState,
     Description,
     Hash,
+    Material,
     Prompt,
     State,
     TwinId,
@@ -270,9 +271,20 @@ class Link:
         path = f"{self._twin}/commands/{quote(command_id, safe='')}/report"
         self._send("POST", path, json={"state": state, "reason": reason})
 
-    def ask(self, text: str, at: datetime | None = None, version: int | None = None) -> Answer:
+    def ask(
+        self,
+        text: str,
+        at: datetime | None = None,
+        version: int | None = None,
+        material: Material | None = None,
+    ) -> Answer:
         """Ask the twin; the text goes to the server as it is (see `edge.sealed` for what must not)."""
-        body = {"text": text, "at": at.isoformat() if at else None, "version": version}
+        body = {
+            "text": text,
+            "at": at.isoformat() if at else None,
+            "version": version,
+            **({"material": material.model_dump()} if material else {}),
+        }
         return self._call(Answer, "POST", f"{self._twin}/ask", json=body)
 
     def recall(self, prompts: Sequence[str], version: int | None = None) -> Recall:

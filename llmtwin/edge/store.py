@@ -25,10 +25,10 @@ from llmtwin.errors import Conflict, InputError, NotFound, Unavailable
 from llmtwin.records import (
     Command,
     CommandState,
+    Correction,
     Description,
     Document,
     Observation,
-    Preference,
     Prompt,
     Record,
     TwinId,
@@ -237,7 +237,8 @@ class EdgeStore:
     def known(self) -> Known:
         """What the next reading may know."""
         own = self.settings()
-        return Known(own.twin, own.names, own.sealed, self.encoder_state(), tuple(self.documents()))
+        documents, corrections = tuple(self.documents()), tuple(self.corrections())
+        return Known(own.twin, own.names, own.sealed, self.encoder_state(), documents, corrections)
 
     def note_learned(self, version: int, learned: Collection[str], documents: Sequence[Document]) -> None:
         """Keep the addresses of what the newest version learned, and which documents were there."""
@@ -255,20 +256,27 @@ class EdgeStore:
         learned = set(json.loads(self._setting("learned") or "[]"))
         return [one for one in self.documents() if one.id not in learned]
 
-    def drop(self, documents: Sequence[Document]) -> None:
+    def drop(self, documents: Sequence[Document]) -> int:
         """Drop documents with what waits of them, and queue that their prompts are forgotten.
 
         Adapters that wait to be sent may have learned from them: they wait no more, and the addresses of what
-        versions learned are dropped, too.
+        versions learned are dropped, too. Returns how many corrections of answers that rest on them went.
         """
+        corrections = 0
         with self._transaction() as db:
             db.execute("DELETE FROM outbox WHERE kind = ?", (ItemKind.ADAPTER,))
             db.execute("DELETE FROM setting WHERE name GLOB 'learned/*'")
             for document in documents:
                 db.execute("DELETE FROM document WHERE address = ?", (document.address,))
+                corrections += db.execute(
+                    """DELETE FROM correction
+                       WHERE EXISTS (SELECT 1 FROM json_each(body, '$.paths') WHERE value = ?)""",
+                    (document.path,),
+                ).rowcount
                 self._forget_everywhere(document.path)
         with self._lock, self._translated():
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log holds the old pages
+        return corrections
 
     def _replace(self, documents: Sequence[Document]) -> list[str]:
         """Keep documents; the paths of those that were at their addresses before and said something else."""
@@ -286,16 +294,16 @@ class EdgeStore:
             self.forget(path)
             _enqueue(db, new_id(), ItemKind.FORGET, path)
 
-    def correct(self, correction: Preference) -> None:
+    def correct(self, correction: Correction) -> None:
         """Keep what should have been answered; it takes the place of an earlier correction."""
         with self._transaction() as db:
             body = correction.model_dump_json()
             db.execute("INSERT OR REPLACE INTO correction VALUES (?, ?)", (correction.prompt, body))
 
-    def corrections(self) -> list[Preference]:
+    def corrections(self) -> list[Correction]:
         """All corrections, the oldest first."""
         rows = self._rows("SELECT body FROM correction ORDER BY rowid")
-        return [Preference.model_validate_json(body) for (body,) in rows]
+        return [Correction.model_validate_json(body) for (body,) in rows]
 
     def encoder_state(self) -> str | None:
         """The state that the encoder left at the last `record`."""

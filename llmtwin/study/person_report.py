@@ -41,7 +41,9 @@ def write_report(figures: Figures, folder: Path) -> None:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    page = environment.get_template(TEMPLATE).render(figures=figures, mini=figures["mini"], bar=_bar, ways=tuple(_LINES))
+    page = environment.get_template(TEMPLATE).render(
+        figures=figures, mini=figures["mini"], bar=_bar, ways=tuple(_LINES)
+    )
     (folder / PAGE).write_text(page, encoding="utf-8")
 
 

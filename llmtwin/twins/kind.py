@@ -20,10 +20,13 @@ from llmtwin.records import (
     Adapter,
     Answer,
     Command,
+    Correction,
     Description,
     Document,
     Example,
+    Material,
     Observation,
+    Preference,
     Prompt,
     Question,
 )
@@ -76,7 +79,7 @@ class Known:
     """What is known of a subject before it is read.
 
     `names` are what the subject is called, `sealed` globs of what is secret, `state` is the last reading's,
-    and `documents` are those that were collected so far.
+    `documents` are those that were collected so far, and `corrections` the owner's, of answers.
     """
 
     twin: str
@@ -84,6 +87,7 @@ class Known:
     sealed: tuple[str, ...] = ()
     state: str | None = None
     documents: tuple[Document, ...] = ()
+    corrections: tuple[Correction, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,13 +130,14 @@ ALL = Voice()
 
 @dataclass(frozen=True)
 class Lessons:
-    """What an adapter learns of documents, and the texts that it is measured on and never sees.
+    """What an adapter learns of documents and corrections, and what it is measured on and never sees.
 
     `learned` are the addresses of the documents that the examples are made of; `held_out` are the texts of
     others by their addresses.
     """
 
     examples: tuple[Example, ...] = ()
+    preferences: tuple[Preference, ...] = ()
     learned: tuple[str, ...] = ()
     held_out: Mapping[str, str] = field(default_factory=dict)
 
@@ -158,15 +163,35 @@ class Kind(Protocol):
         ...
 
     def lessons(self, known: Known, voice: Voice, count_tokens: Callable[[str], int], key: bytes) -> Lessons:
-        """What an adapter learns of the documents; `key` is the owner's, for stand-ins of what is private."""
+        """What an adapter learns of documents and corrections.
+
+        `key` is the owner's, for stand-ins of what is private.
+        """
+        ...
+
+    def correction(self, question: str, answer: Answer, text: str) -> Correction:
+        """The owner's `text` in place of an answer, as the next tuning prefers it.
+
+        Raises InputError where no tuning would change the answer.
+        """
         ...
 
     def tuning(self) -> TuneOptions:
         """How its adapters are tuned."""
         ...
 
+    def material(self, source: str) -> Material:
+        """Read a file or an address that is given with a question.
+
+        Raises InputError where it cannot be read, or the kind makes no use of any.
+        """
+        ...
+
     def answer(self, question: Question, view: View) -> Answer:
-        """Answer one question from what the view holds; what is not known is said to be unknown."""
+        """Answer one question from what the view holds; what is not known is said to be unknown.
+
+        Raises InputError for material that the kind makes no use of.
+        """
         ...
 
 

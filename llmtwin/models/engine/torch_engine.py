@@ -24,6 +24,9 @@ from llmtwin.models.engine.grammar import Grammars, Matcher
 from llmtwin.models.lora import Fused
 from llmtwin.models.transformer import Transformer
 
+HALF = "\ufffd"
+"""What some of the bytes of a sign decode to: the limit may have cut it in two."""
+
 Scored = tuple[str, str, tuple[str, ...]]
 
 
@@ -226,6 +229,8 @@ class TorchEngine:
 
     def _completion(self, row: _Row) -> Completion:
         text = self.base.tokenizer.decode(row.written, skip_special_tokens=False)
+        if row.finish == "length":
+            text = text.rstrip(HALF)
         return Completion(
             text=text,
             probability=math.exp(sum(row.logprobs) / len(row.logprobs)),

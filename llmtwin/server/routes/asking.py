@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import AwareDatetime, Field
 
-from llmtwin.records import Answer, Hash, Question, Record, TwinId
+from llmtwin.records import Answer, Hash, Material, Question, Record, TwinId
 from llmtwin.server.access import Role
 from llmtwin.server.guard import Asker, CoreOf, MetricsOf, Pusher
 
@@ -15,11 +15,12 @@ router = APIRouter(prefix="/v1/twins/{twin}", tags=["asking"])
 
 
 class Ask(Record):
-    """A question; `at` is the time it is asked, now where it is not given."""
+    """A question; `at` is the time it is asked, now where it is not given. `material` is not remembered."""
 
     text: str = Field(min_length=1, max_length=2000)
     at: AwareDatetime | None = None
     version: int | None = Field(default=None, ge=1)
+    material: Material | None = None
 
 
 class Recall(Record):
@@ -48,7 +49,7 @@ class Recollection(Record):
 def ask(twin: TwinId, asked: Ask, caller: Asker, core: CoreOf, metrics: MetricsOf) -> Answer:
     """Ask the twin. An owner's question may be an order; a reader's order is refused."""
     at = asked.at or core.options.now()
-    question = Question(twin=twin, text=asked.text, at=at, version=asked.version)
+    question = Question(twin=twin, text=asked.text, at=at, version=asked.version, material=asked.material)
     answered = core.ask(question, may_order=caller.role is Role.OWNER)
     metrics.count_tokens(answered.tokens_prompt, answered.tokens_completion)
     return answered.answer

@@ -16,8 +16,10 @@ from llmtwin.records import (
     Aggregate,
     Answer,
     Command,
+    Correction,
     Device,
     Example,
+    Material,
     Observation,
     Outcome,
     PromptUse,
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 
 ORDER_LIFETIME = timedelta(minutes=5)
 LISTED_MAX = 20
+NO_MATERIAL = "a home twin is asked about its home alone: nothing can be given with a question"
 
 
 class HomeKind:
@@ -83,14 +86,24 @@ class HomeKind:
         """None: a home learns single facts."""
         return Lessons()
 
+    def correction(self, question: str, answer: Answer, text: str) -> Correction:
+        """None: what a home twin says was collected."""
+        raise InputError("a home twin says what was collected: put it right in the home and collect again")
+
     def tuning(self) -> TuneOptions:
         """As facts are learned: until all are recalled."""
         from llmtwin.models.tune import TuneOptions
 
         return TuneOptions()
 
+    def material(self, source: str) -> Material:
+        """None: a home is asked about itself."""
+        raise InputError(NO_MATERIAL)
+
     def answer(self, question: Question, view: View) -> Answer:
         """Answer one question or take one order."""
+        if question.material is not None:
+            raise InputError(NO_MATERIAL)
         try:
             plan = understand(question.text, view)
         except InputError as error:

@@ -12,7 +12,7 @@ from llmtwin.memory.embed import Embedder
 from llmtwin.records import Answer, Outcome, Question, Receipts
 from llmtwin.twins.kind import View
 from llmtwin.twins.person.cite import Citations
-from llmtwin.twins.person.material import Material
+from llmtwin.twins.person.material import passages_of
 from llmtwin.twins.person.retrieve import Found, retrieve
 from llmtwin.twins.person.score import Hit, Sentence
 from llmtwin.twins.person.wording import task_of
@@ -25,13 +25,7 @@ SENTENCES_MAX = 4
 SHARE_OF_BEST_MIN = 0.7
 
 
-def answer(
-    question: Question,
-    view: View,
-    embedder: Embedder | None,
-    material: Material | None = None,
-    use: Use = BOTH,
-) -> Answer:
+def answer(question: Question, view: View, embedder: Embedder | None, use: Use = BOTH) -> Answer:
     """Answer a question by quoting, or write what is asked for.
 
     `use` says what a text is written from; quoting needs neither engine nor adapter. Raises InputError for
@@ -39,20 +33,22 @@ def answer(
     """
     task = task_of(question.text)
     if task is not None:
-        return write(question, task, view, embedder, material, use)
-    return _quoted(question, view, embedder, material)
+        return write(question, task, view, embedder, use)
+    return _quoted(question, view, embedder)
 
 
-def _quoted(question: Question, view: View, embedder: Embedder | None, material: Material | None) -> Answer:
+def _quoted(question: Question, view: View, embedder: Embedder | None) -> Answer:
+    """From the person's passages, and beside them from what was given, each where it says something."""
     found = retrieve(question, view.memory, embedder, PASSAGES_MAX)
-    hits = [*found.hits, *(found.scorer.hits(material.quotes()) if material else ())]
+    scorer = found.scorer
+    sources = (found.hits, scorer.best(passages_of(question.material)))
     plan: dict[str, Any] = {
         "filters": list(found.filters),
-        "score": max((hit.score for hit in hits), default=0.0),
+        "score": max((hit.score for hits in sources for hit in hits), default=0.0),
         **({"note": found.note} if found.note else {}),
     }
-    chosen = chosen_sentences(hits)
-    if not found.scorer.is_known(hits) or not chosen:
+    chosen = [pair for hits in sources if scorer.is_known(hits) for pair in chosen_sentences(hits)]
+    if not chosen:
         return Answer(text=_unknown(found), outcome=Outcome.UNKNOWN, plan=plan)
     citations = Citations()
     said = "\n".join(f"{sentence.text} {citations.cite(hit.quote)}" for hit, sentence in chosen)

@@ -1,6 +1,7 @@
 """Cuts an item into passages along its structure, each an exact span of its text. It knows no tokenizer.
 
 A passage never crosses a heading, and ends within a sentence only where that one is too long for any passage.
+No cut goes through what a reader sees as one sign, however many characters it is made of.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
+import regex
 from pydantic import AwareDatetime
 from sentencex import get_sentence_boundaries
 
@@ -21,6 +23,14 @@ from llmtwin.twins.person.sources.items import Item
 
 TOKENS_MIN = 16
 SIGNS_A_TOKEN_MAX = 32
+
+_SIGN = regex.compile(r"\X")
+# Where a script that puts no blanks between words may be cut: behind its own stops.
+_STOPS = r"\u0f0b-\u0f14\u1361-\u1368\u3001\u3002\uff01\uff0c\uff1f"
+_PART = regex.compile(rf"[^{_STOPS}]*(?:[{_STOPS}]\p{{M}}*)+\s*|[^{_STOPS}]+")
+_UNSPACED = regex.compile(
+    r"[\p{Tibetan}--\p{P}]+|[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]", regex.V1
+)
 
 CountTokens = Callable[[str], int]
 Way = Callable[[str], list[tuple[int, int]]]
@@ -92,6 +102,19 @@ def is_same_title(some: str, other: str) -> bool:
     return re.sub(r"\W", "", some).casefold() == re.sub(r"\W", "", other).casefold()
 
 
+def count_words(text: str) -> int:
+    """How many words a text has; where a script puts no blanks between them, syllables or signs."""
+    return sum(max(1, len(_UNSPACED.findall(word))) for word in text.split())
+
+
+def words_that_fit(text: str, count_tokens: CountTokens, tokens_max: int) -> Iterator[str]:
+    """The words of a text, each with the blanks behind it, and one that is too long in parts that fit."""
+    cut = _Cutter(text, count_tokens, tokens_max)
+    for word in re.finditer(r"\S+\s*", text):
+        for start, end in cut.parts(*word.span()):
+            yield text[start:end]
+
+
 def sentences(text: str) -> list[tuple[int, int]]:
     """The spans of the sentences of a text, without the blanks between them; as in English writing."""
     spans = []
@@ -137,14 +160,22 @@ class _Cutter:
             for first, last in ways[0](self._text[start:end]):
                 yield from self._cut(start + first, start + last, ways[1:])
 
+    def parts(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """A word, in parts where it is too long."""
+        return self._cut(start, end, (_parts,))
+
     def _signs(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """A word that is too long, in the longest parts that fit."""
+        """What nothing else cuts, in the longest runs of whole signs that fit."""
+        ends = [start + sign.end() for sign in _SIGN.finditer(self._text[start:end])]
         while start < end:
             # One sign at least, so that it comes to an end with any tokenizer.
-            ends = range(start + 2, min(end, start + SIGNS_A_TOKEN_MAX * self._tokens_max) + 1)
-            cut = start + 1 + bisect_right(ends, False, key=lambda last: not self._fits(start, last))
-            yield start, cut
-            start = cut
+            least = bisect_right(ends, start) + 1
+            most = bisect_right(ends, start + SIGNS_A_TOKEN_MAX * self._tokens_max)
+            fitting = bisect_right(
+                ends, False, least, max(least, most), key=lambda last: not self._fits(start, last)
+            )
+            yield start, ends[fitting - 1]
+            start = ends[fitting - 1]
 
 
 def _lines(text: str) -> list[tuple[int, int]]:
@@ -155,8 +186,12 @@ def _words(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in re.finditer(r"\S+", text)]
 
 
+def _parts(text: str) -> list[tuple[int, int]]:
+    return [match.span() for match in _PART.finditer(text)]
+
+
 # How what is too long is cut, the gentlest way first.
-_PROSE_WAYS: tuple[Way, ...] = (sentences, _lines, _words)
+_PROSE_WAYS: tuple[Way, ...] = (sentences, _lines, _words, _parts)
 
 
 def _passage(item: Item, position: int, pieces: list[_Piece]) -> Passage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmtwin.memory import Memory
 from llmtwin.records import PromptUse
-from llmtwin.twins.person.material import LABEL
+from llmtwin.twins.person.material import AUDIENCE, LABEL
 from llmtwin.twins.person.remember import Quote
 
 
@@ -17,7 +17,7 @@ class Citations:
 
     def cite(self, quote: Quote) -> str:
         """The mark of a passage, as it stands behind a sentence."""
-        if quote.audience == "material":
+        if quote.audience == AUDIENCE:
             mark = LABEL
         else:
             mark = str(self._numbers.setdefault(quote.id, len(self._numbers) + 1))

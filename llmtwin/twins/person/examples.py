@@ -15,7 +15,7 @@ from enum import StrEnum
 from llmtwin.records import Example
 from llmtwin.twins.person import wording
 from llmtwin.twins.person.blocks import Block, BlockKind, blocks
-from llmtwin.twins.person.chunks import CountTokens, is_same_title, passages, sentences
+from llmtwin.twins.person.chunks import CountTokens, count_words, is_same_title, passages, sentences
 from llmtwin.twins.person.pii import Marker, Span
 from llmtwin.twins.person.sources.items import Item
 from llmtwin.twins.person.stand_ins import stand_ins
@@ -116,7 +116,7 @@ class _Writing:
         words_min = 1 if self._tag in _MESSAGES else WORDS_MIN
         for passage in passages(self._item, self._making.count_tokens, self._making.tokens_max):
             for voice in passage.voice:
-                if len(self._item.text[voice.start : voice.end].split()) >= words_min:
+                if count_words(self._item.text[voice.start : voice.end]) >= words_min:
                     yield _Run(voice.start, voice.end, passage.headings, passage.headings != headings)
                     headings = passage.headings
 

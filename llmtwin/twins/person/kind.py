@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmtwin.errors import Unavailable
-from llmtwin.records import Answer, Example, Observation, Question
+from llmtwin.records import Answer, Correction, Example, Material, Observation, Question
 from llmtwin.twins.kind import Known, Lessons, Reading, View, Voice
 
 if TYPE_CHECKING:
@@ -45,6 +45,12 @@ class PersonKind:
             from llmtwin.twins.person.lessons import lessons
         return lessons(known, voice, count_tokens, key)
 
+    def correction(self, question: str, answer: Answer, text: str) -> Correction:
+        """What the person would have written."""
+        with _extra():
+            from llmtwin.twins.person.correct import correction
+        return correction(answer, text)
+
     def tuning(self) -> TuneOptions:
         """A voice is learned from texts that are read once, since a second time they are learned by heart.
 
@@ -61,6 +67,12 @@ class PersonKind:
             batch_tokens=512,
             stop_when_complete=False,
         )
+
+    def material(self, source: str) -> Material:
+        """Read a document or a page, whoever wrote it."""
+        with _extra():
+            from llmtwin.twins.person.material import read
+        return read(source)
 
     def answer(self, question: Question, view: View) -> Answer:
         """Quote what was written, or write in the person's voice."""

@@ -1,4 +1,4 @@
-"""What an adapter learns of a person's documents: pairs and plain text of most of them. It knows no model.
+"""What an adapter learns of a person's documents and corrections. It knows no model.
 
 The newest documents are held out, whole: a card that is measured on them says how well a voice carries on.
 The plain text carries all of the style, the pairs make a voice answer prompts: replies all, others in part,
@@ -8,14 +8,13 @@ since the same words twice are soon learned by heart.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterator, Sequence
 
 from llmtwin.errors import InputError
-from llmtwin.records import Example
+from llmtwin.records import Correction, Example, Preference
 from llmtwin.twins.kind import Known, Lessons, Voice
 from llmtwin.twins.person import collect
-from llmtwin.twins.person.chunks import CountTokens
+from llmtwin.twins.person.chunks import CountTokens, count_words, words_that_fit
 from llmtwin.twins.person.examples import Making, Pair, Shape, pairs
 from llmtwin.twins.person.pii import Marker
 from llmtwin.twins.person.sources.items import Item
@@ -38,7 +37,7 @@ def lessons(known: Known, voice: Voice, count_tokens: CountTokens, key: bytes) -
     """
     every = (one.item for one in collect.written(known))
     items = select(every, voice.audience, voice.since, voice.until)
-    words = sum(len(item.text.split()) for item in items)
+    words = sum(count_words(item.text) for item in items)
     if words < WORDS_MIN or len(items) < 2:
         raise InputError(
             f"{len(items)} documents with {words} words are too few to learn a voice from: it takes two or"
@@ -48,11 +47,23 @@ def lessons(known: Known, voice: Voice, count_tokens: CountTokens, key: bytes) -
     marker = Marker(collect.others(known))
     held_out = {item.address: stand_ins(item.text, marker.mark(item.text), key) for item in parts.held_out}
     making = Making(marker, key, count_tokens, COMPLETION_TOKENS_MAX)
+    preferred = tuple(_preference(one, making) for one in known.corrections)
+    # The one small step of a preference changes little: what was corrected is also learned as an example.
+    corrected = [Example(prompt=one.prompt, completion=one.chosen) for one in preferred]
     return Lessons(
-        examples=tuple(learned(parts.train, tuple(held_out.values()), making)),
+        examples=(*learned(parts.train, tuple(held_out.values()), making), *corrected),
+        preferences=preferred,
         learned=tuple(item.address for item in parts.train),
         held_out=held_out,
     )
+
+
+def _preference(correction: Correction, making: Making) -> Preference:
+    prompt, chosen, rejected = (
+        stand_ins(text, making.marker.mark(text), making.key)
+        for text in (correction.prompt, correction.chosen, correction.rejected)
+    )
+    return Preference(prompt=prompt, chosen=chosen, rejected=rejected)
 
 
 def learned(items: Sequence[Item], held_out: Sequence[str], making: Making) -> list[Example]:
@@ -89,7 +100,7 @@ def _plain(items: Sequence[Item], held_out: Sequence[str], making: Making) -> It
 def windows(text: str, count_tokens: CountTokens) -> Iterator[str]:
     """A text in parts of whole words, each as long as fits."""
     window, tokens = "", 0
-    for word in re.findall(r"\S+\s*", text):
+    for word in words_that_fit(text, count_tokens, WINDOW_TOKENS_MAX):
         size = count_tokens(word)
         if window and tokens + size > WINDOW_TOKENS_MAX:
             yield window.rstrip()

@@ -98,7 +98,7 @@ class _Census:
             plain = _MARKUP.sub(lambda found: found[1] or " ", text)
             self._words += [*map(_bare, _TOKEN.findall(plain)), ""]
             tagged = [_bare(" ".join(name.split())) for name in (tagger(plain) if tagger else ())]
-            names = [name for name in tagged if _NAME.fullmatch(name) and len(name.split()) <= NAME_WORDS_MAX]
+            names = [name for name in tagged if _is_readable(name) and len(name.split()) <= NAME_WORDS_MAX]
             self._tagged.update(names)
             self._in_messages |= set(names) if is_message else set()
 
@@ -165,6 +165,11 @@ def _told(text: str) -> Iterator[str]:
         yield said[:cut]
         said = said[cut:]
     yield said
+
+
+def _is_readable(name: str) -> bool:
+    """Whether the tagger can know it for a name: it has read English alone, and names there have capitals."""
+    return _NAME.fullmatch(name) is not None and any(map(str.isupper, name))
 
 
 def _is_of_a_product(word: str) -> bool:

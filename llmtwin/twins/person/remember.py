@@ -60,6 +60,11 @@ def prompt_of(passage: Passage, twin: str, collected_at: datetime) -> Prompt:
     return Prompt(id=passage.id, twin=twin, text=passage.text, facts=facts, at=at)
 
 
+def path_of(quote: Quote) -> str:
+    """The path that all passages of its item have."""
+    return f"{quote.item}/{TITLE}"
+
+
 def quote_of(prompt: Prompt) -> Quote:
     """What `prompt_of` made, as it was."""
     values: dict[str, Value] = {fact.path.partition("/")[2]: fact.value for fact in prompt.facts}

@@ -20,6 +20,7 @@ from llmtwin.twins.person.remember import Quote
 MEANING_WEIGHT = 0.4
 SENTENCE_WEIGHT = 0.3
 SENTENCE_WORDS_MIN = 4
+HITS_MAX = 15
 # Calibrated on three authors of PEPs, none of whom the study reports, by
 # `python -m llmtwin.study.person_retrieval peps/donald-stufft peps/eric-snow peps/petr-viktorin --other til`:
 # 98 % of known questions score 0.65 and more, 95 % of those about what others wrote less than 0.6.
@@ -51,7 +52,8 @@ class Scorer:
     def __init__(self, question: str, memory: Memory, twin: str, embedder: Embedder | None) -> None:
         self._embedder = embedder
         wanted = content_words(question)
-        counts, size = memory.frequencies(twin, wanted), memory.count(twin)
+        # With nothing in memory all words weigh the same: there may be something given to judge.
+        counts, size = memory.frequencies(twin, wanted), max(1, memory.count(twin))
         self._weights = {stem(word): math.log(1 + size / (counts[word] + 0.5)) for word in wanted}
         self._vector = embedder.embed([question])[0] if embedder is not None else None
 
@@ -73,6 +75,10 @@ class Scorer:
             overlap = (1 - SENTENCE_WEIGHT) * whole + SENTENCE_WEIGHT * max(overlaps, default=0.0)
             hits.append(Hit(quote, self._mixed(overlap, max(near, default=0.0)), scored))
         return hits
+
+    def best(self, quotes: Sequence[Quote]) -> list[Hit]:
+        """The passages of a long text that fit best by their words, so that few are read for meaning."""
+        return self.hits(sorted(quotes, key=lambda quote: -self.overlap(quote.titled))[:HITS_MAX])
 
     def is_known(self, hits: Sequence[Hit]) -> bool:
         """Whether the best of these answers the question, rather than only being about something near."""

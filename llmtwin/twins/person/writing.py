@@ -13,13 +13,13 @@ from typing import Any
 from llmtwin.memory import Memory
 from llmtwin.memory.embed import Embedder
 from llmtwin.models.engine.api import Completion, Request, turn
-from llmtwin.records import AdapterUse, Answer, Outcome, Question, Receipts
+from llmtwin.records import AdapterUse, Answer, Material, Outcome, Question, Receipts
 from llmtwin.twins.kind import View
 from llmtwin.twins.person import wording
 from llmtwin.twins.person.chunks import sentences
 from llmtwin.twins.person.copying import copied
-from llmtwin.twins.person.material import Material
-from llmtwin.twins.person.remember import AUDIENCE
+from llmtwin.twins.person.material import passages_of
+from llmtwin.twins.person.remember import AUDIENCE, path_of
 from llmtwin.twins.person.retrieve import Found, retrieve
 from llmtwin.twins.person.score import Hit
 from llmtwin.twins.person.support import checked
@@ -30,6 +30,7 @@ TEMPERATURE = 0.7
 COPIED_SHARE_MAX = 0.3
 TRIES_MAX = 3
 POINTS_MAX = 3
+ABOUT_CHARS_MAX = 2000
 PASSAGES_MAX = 5
 
 
@@ -49,16 +50,16 @@ def write(
     task: wording.Task,
     view: View,
     embedder: Embedder | None,
-    material: Material | None,
     use: Use,
 ) -> Answer:
     """The text asked for, with marks, citations, and how much of it is copied."""
-    if material is not None and not task.about:
-        task = replace(task, about=material.title if task.kind == "task" else material.text.strip())
+    if question.material is not None and not task.about:
+        task = replace(task, about=_about(task, question.material))
     subject = question.model_copy(update={"text": task.about or question.text})
     found = retrieve(subject, view.memory, embedder, PASSAGES_MAX)
-    given = found.scorer.hits(material.quotes()) if material else []
-    quotes = [*(hit.quote for hit in found.hits), *(hit.quote for hit in given)]
+    passages = passages_of(question.material)
+    given = found.scorer.best(passages)
+    quotes = [*(hit.quote for hit in found.hits), *passages]
     prompt = _prompt(task, found, given, view.memory, question.twin, use)
     done, text, tries = _original(prompt, [quote.text for quote in quotes], question, view, use)
     if not text:
@@ -67,6 +68,8 @@ def write(
     copy = copied(text, [quote.text for quote in quotes])
     plan: dict[str, Any] = {
         "prompt": prompt,
+        "said": text,
+        "rests_on": sorted({path_of(hit.quote) for hit in found.hits}),
         "tries": tries,
         "copied_share": copy.share,
         "copied_words_longest": copy.longest_words,
@@ -114,6 +117,14 @@ def with_memory(prompt: str, hits: Iterable[Hit]) -> str:
     return wording.with_points(prompt, points) if points else prompt
 
 
+def _about(task: wording.Task, material: Material) -> str:
+    """The title of what is given, or as much of its end as a question holds."""
+    if task.kind == "task":
+        return material.title
+    end = material.text[-ABOUT_CHARS_MAX:]
+    return end if end == material.text else end.partition(" ")[2]
+
+
 def _prompt(
     task: wording.Task, found: Found, given: Sequence[Hit], memory: Memory, twin: str, use: Use
 ) -> str:
@@ -133,8 +144,8 @@ def _genre(task: wording.Task, memory: Memory, twin: str) -> str:
 
 
 def _whole(done: Completion) -> str:
-    """The completion without a last sentence that was cut off."""
-    text = done.text.strip()
+    """The completion without signs that came out half, and without a last sentence that was cut off."""
+    text = done.text.replace("\ufffd", "").strip()
     spans = sentences(text)
     return text[: spans[-2][1]] if done.finish == "length" and len(spans) > 1 else text
 

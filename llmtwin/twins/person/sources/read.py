@@ -61,6 +61,23 @@ def read(sources: Sequence[str | Path], me: Me) -> Collected:
     return Collected(tuple({item.id: item for item in reversed(found.items)}.values())[::-1], found.skipped)
 
 
+def read_alone(source: str) -> tuple[Document, str]:
+    """One document or page, whoever wrote it, and where it is, a file as it was named.
+
+    Raises InputError where it is none or cannot be read, and as `fetch` does.
+    """
+    place = _place(source)
+    if isinstance(place, Listing):
+        raise InputError("it is a folder: name one document in it")
+    if isinstance(place, Path):
+        file = file_at(place)
+        return _parsed(file, file.read(DOCUMENT_BYTES_MAX)), source
+    fetched = fetch(place)
+    if fetched.is_feed:
+        raise InputError("it is a feed: name one of its pages")
+    return read_page(fetched), fetched.address
+
+
 def _place(source: str | Path) -> str | Path | Listing:
     """An address, a file with its links resolved, or what a folder holds."""
     if isinstance(source, str) and is_address(source):
@@ -196,6 +213,10 @@ def _archive(file: File, archive: Archive, me: Me) -> Collected:
 def _document(file: File, data: bytes) -> Document:
     if _BOILERPLATE.fullmatch(Path(file.name).stem):
         raise InputError("a licence or code of conduct is nobody's own words")
+    return _parsed(file, data)
+
+
+def _parsed(file: File, data: bytes) -> Document:
     kind = next((suffix for magic, suffix in _MAGIC.items() if data.startswith(magic)), file.suffix)
     if kind not in READERS:
         raise InputError("it is no document, mailbox, export or feed that is known")
