@@ -109,6 +109,7 @@ def test_lessons_hold_whole_signs_and_fit(twin: Twin, base: Base) -> None:
         assert any(is_whole(example.completion, text) for text in texts)
 
 
+@pytest.mark.parametrize("twin", ["amharic"], indirect=True)
 def test_a_voice_is_tuned(twin: Twin) -> None:
     figures = twin.tune().card.figures
     assert 0 < figures["bits_per_char"] < figures["bits_per_char_base"]
