@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -37,6 +39,7 @@ from llmtwin.wire.package import WEIGHTS
 from llmtwin.wire.sign import canonical, load_key, public_key_text, sign
 from tests.conftest import ServerProcess
 from tests.packages import make_package
+from tests.test_cli import environment
 from tests.test_person_twin import GARDEN, PRIVATE, SQLITE
 
 ASKED = "How long does the test suite take with SQLite?"
@@ -47,15 +50,20 @@ pytestmark = pytest.mark.usefixtures("settings")
 
 @pytest.fixture
 def twin(tmp_path: Path) -> Iterator[Twin]:
+    with person(tmp_path, read_settings()) as made:
+        yield made
+
+
+def person(folder: Path, settings: Settings) -> Twin:
     """A person with three notes, one of them private, and a version."""
-    notes = tmp_path / "notes"
+    notes = folder / "notes"
     notes.mkdir()
     for name, text in (("sqlite.md", SQLITE), ("garden.md", GARDEN), ("private.md", PRIVATE)):
         (notes / name).write_text(text)
-    with Twin.new("me", "person") as made:
-        made.collect(notes, names=["ann@example.org", "Ann Lee"])
-        learn(made, tmp_path / "adapter")
-        yield made
+    made = Twin.new("me", "person", settings=settings)
+    made.collect(notes, names=["ann@example.org", "Ann Lee"])
+    learn(made, folder / "adapter")
+    return made
 
 
 def learn(twin: Twin, folder: Path, base: str = HASH, skill: str | None = HASH) -> None:
@@ -126,6 +134,24 @@ def test_somebody_elses_twin_is_asked_and_not_taught(
         taken._store.save_settings(own.model_copy(update={"origin": ended}))
         with pytest.raises(Denied, match="ended on"):
             taken.ask(ASKED)
+
+
+def test_a_person_imports_it_by_one_command_and_sees_where_it_comes_from(
+    bundle: Path, tmp_path: Path
+) -> None:
+    shown = []
+    for command in (("import", str(bundle), "--as", "ann"), ("card", "ann"), ("tune", "ann")):
+        ended = subprocess.run(
+            [sys.executable, "-m", "llmtwin", *command],
+            env=environment(tmp_path / "elsewhere"),
+            capture_output=True,
+            text=True,
+        )
+        shown.append(" ".join(f"{ended.stdout} {ended.stderr}".split()))
+    imported, card, tuned = shown
+    assert "given by Ann Lee" in imported and "ann is there" in imported
+    assert "given by Ann Lee" in card and "no redistribution" in card
+    assert tuned == "llmtwin: ann was made by Ann Lee: it can be asked, not taught"
 
 
 def test_beside_the_original_it_takes_another_name(bundle: Path, twin: Twin) -> None:
@@ -269,14 +295,24 @@ WRONG: dict[str, tuple[type[LlmtwinError], str, Callable[[dict[str, bytes], Ed25
 }
 
 
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], Ed25519PrivateKey]:
+    """What a good bundle holds, and the key that signed it."""
+    folder = tmp_path_factory.mktemp("given")
+    with person(folder, read_settings(home=folder / "home", engine="echo")) as twin:
+        file = twin.export(folder / "me.twin", format=Format.BUNDLE)
+        return members(file), load_key(twin._store.folder / "key.pem")
+
+
 @pytest.mark.parametrize("wrong", WRONG)
 def test_what_is_wrong_is_named_and_nothing_is_kept(
-    wrong: str, bundle: Path, twin: Twin, elsewhere: Settings
+    wrong: str, given: tuple[dict[str, bytes], Ed25519PrivateKey], tmp_path: Path, elsewhere: Settings
 ) -> None:
     error, told, spoil = WRONG[wrong]
-    bundle.write_bytes(spoil(members(bundle), load_key(twin._store.folder / "key.pem")))
+    file = tmp_path / "bundle"
+    file.write_bytes(spoil(*given))
     with pytest.raises(error, match=told) as raised:
-        Twin.from_bundle(bundle, settings=elsewhere)
+        Twin.from_bundle(file, settings=elsewhere)
     assert "\n" not in str(raised.value)
     nothing_is_there(elsewhere)
 
