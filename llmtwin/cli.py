@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from llmtwin.errors import LlmtwinError
+from llmtwin.records import Format
 from llmtwin.settings import read_settings
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 Name = Annotated[str, typer.Argument(help="The twin's name.")]
 Kind = Annotated[str, typer.Option(help="What it is a twin of.")]
 Cohort = Annotated[str | None, typer.Option(help="Twins of one cohort may be compared.")]
+Enrolment = Annotated[str | None, typer.Option(help="The one-time token of a server's operator.")]
 Version = Annotated[int | None, typer.Option(min=1, help="A version; the live one where none is given.")]
 
 
@@ -81,7 +83,7 @@ def new(
     name: Name,
     kind: Kind = "home",
     cohort: Cohort = None,
-    enrolment: Annotated[str | None, typer.Option(help="The one-time token of a server's operator.")] = None,
+    enrolment: Enrolment = None,
 ) -> None:
     """Make a twin and its keys, and enrol it."""
     from llmtwin.twin import Twin
@@ -211,12 +213,36 @@ def card(name: Name, version: Version = None) -> None:
 
 @app.command()
 def export(
-    name: Name, folder: Annotated[Path, typer.Argument(help="A new folder.")], version: Version = None
+    name: Name,
+    target: Annotated[Path, typer.Argument(help="A new folder, or for gguf and bundle a new file.")],
+    version: Version = None,
+    format: Annotated[Format, typer.Option(help="For PEFT, for llama.cpp, or for another machine.")] = (
+        Format.PEFT
+    ),
+    licence: Annotated[
+        str | None, typer.Option(help="What the bundle is given for; else for the recipient alone.")
+    ] = None,
+    expires: Annotated[datetime | None, typer.Option(help="The day on which the licence ends.")] = None,
 ) -> None:
-    """Write a version as one plain PEFT adapter over the stock base."""
+    """Write a version as a plain PEFT adapter, a GGUF file, or a signed bundle."""
+    ends = expires and expires.replace(tzinfo=UTC)
     with _twin(name) as twin, err.status("exporting"):
-        written = twin.export(folder, version)
+        written = twin.export(target, version, format, terms=licence, expires_at=ends)
     out.print(f"written to {written}", markup=False)
+
+
+@app.command(name="import")
+def import_(
+    bundle: Annotated[Path, typer.Argument(help="A bundle that somebody exported.")],
+    name: Annotated[str | None, typer.Option("--as", help="The twin's name here.")] = None,
+    enrolment: Enrolment = None,
+) -> None:
+    """Make a twin of a bundle that somebody gave; it can be asked, not taught."""
+    from llmtwin.twin import Twin
+
+    with err.status("importing"), Twin.from_bundle(bundle, name, enrolment=enrolment) as twin:
+        _show_card(twin.card())
+        out.print(f"{twin.name} is there; next: llmtwin ask {twin.name} …")
 
 
 @app.command()

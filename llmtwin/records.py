@@ -297,6 +297,31 @@ class Manifest(Record):
     created_at: AwareDatetime
 
 
+class Format(StrEnum):
+    """What a twin can be written as for others: one adapter, one file of llama.cpp, or one signed file."""
+
+    PEFT = "peft"
+    GGUF = "gguf"
+    BUNDLE = "bundle"
+
+
+class Licence(Record):
+    """Who gave a twin away, when, and what for; after `expires_at` it is not to be used."""
+
+    by: str = Field(min_length=1, max_length=200)
+    terms: str = Field(min_length=1, max_length=2000)
+    given_at: AwareDatetime
+    expires_at: AwareDatetime | None = None
+
+
+class Provenance(Record):
+    """Where somebody else's twin comes from: what they signed, their public key, and the licence."""
+
+    manifest: Manifest
+    public_key: Hash
+    licence: Licence
+
+
 class Card(Record):
     """The report card of one adapter version: figures measured at the edge, before signing."""
 

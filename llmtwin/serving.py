@@ -15,6 +15,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import httpx
+
+from llmtwin.edge.link import Link, open_link
 from llmtwin.models.engine.api import Completion, Request
 from llmtwin.models.engine.echo import EchoEngine
 from llmtwin.server.access import Role, load_or_create_admin_token
@@ -23,7 +26,6 @@ from llmtwin.settings import Settings
 from llmtwin.twins.kind import GROUP, kind
 
 if TYPE_CHECKING:
-    import httpx
     from fastapi import FastAPI
 
     from llmtwin.models.base import Base
@@ -76,6 +78,15 @@ def in_process(settings: Settings) -> httpx.BaseTransport:
     transport = InProcessTransport(create_app(server_options(settings)))
     atexit.register(transport.close)
     return transport
+
+
+def link(settings: Settings, token: str | None, twin: str, server: str | None = None) -> Link:
+    """A line to the configured server, else to the one given, else to that within this process."""
+    if address := settings.server or server:
+        return open_link(address, token, twin)
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    client = httpx.Client(transport=in_process(settings), base_url="http://in-process", headers=headers)
+    return Link(client, twin)
 
 
 def invite(settings: Settings, twin: str, kind_name: str, cohort: str | None) -> str:

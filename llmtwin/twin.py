@@ -20,22 +20,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from llmtwin import serving
-from llmtwin.edge import outbox
+from llmtwin.edge import outbox, portable
 from llmtwin.edge.link import Link, Tokens, open_link
 from llmtwin.edge.outbox import Pushed, PushOptions
 from llmtwin.edge.sealed import ask_sealed, object_of
-from llmtwin.edge.store import CHECKPOINTS, EdgeStore
+from llmtwin.edge.store import CHECKPOINTS, KEY, SEAL_KEY, EdgeStore
 from llmtwin.edge.store import Settings as Identity
-from llmtwin.errors import Conflict, InputError, LlmtwinError, NotFound
-from llmtwin.records import Answer, Card, Document, TwinId
+from llmtwin.errors import Conflict, Denied, InputError, LlmtwinError, NotFound, Untrusted
+from llmtwin.records import Answer, Card, Document, Format, TwinId, now
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twins.kind import ALL, Skipped, Voice, kind
+from llmtwin.wire.bundle import read_bundle
 from llmtwin.wire.files import read_limited
-from llmtwin.wire.package import CARD, MANIFEST, SignedManifest
+from llmtwin.wire.package import CARD
 from llmtwin.wire.seal import Sealer, load_or_create
 from llmtwin.wire.sign import load_key, new_key, public_key_text
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from llmtwin.models.base import Base
     from llmtwin.models.tune import Progress, TuneOptions
 
-KEY, SEAL_KEY, STORE = "key.pem", "seal.key", "edge.sqlite"
+STORE = "edge.sqlite"
 JSON_BYTES_MAX = 1 << 20
 
 _ONCE = PushOptions(attempts_max=1)
@@ -141,6 +141,36 @@ class Twin:
         return twin
 
     @classmethod
+    def from_bundle(
+        cls,
+        file: Path | str,
+        name: str | None = None,
+        *,
+        enrolment: str | None = None,
+        settings: Settings | None = None,
+    ) -> Self:
+        """Make a twin of a bundle that somebody gave, under its own name or another.
+
+        It can be asked, but learns nothing more. It is enrolled with keys of its own, as by `new`. Raises
+        Untrusted, InputError or TooLarge for a bundle that is not taken, Conflict where a twin of that name
+        is here; then nothing is kept. What cannot be sent yet waits for the next push.
+        """
+        settings = settings or read_settings()
+        bundle = read_bundle(Path(file), serving.link(settings, None, "").health().base, now())
+        name, of = check_name(name or bundle.origin.manifest.twin), bundle.origin.manifest.kind
+        own = Identity(twin=name, kind=of, server=settings.server, origin=bundle.origin)
+
+        def enrol(public_key: str) -> Tokens:
+            return _enrol(settings, name, of, None, enrolment, public_key)
+
+        portable.take(bundle, own, _folder(name, settings), enrol)
+        twin = cls(name, settings)
+        if refused := twin.push(options=_ONCE).refused:
+            twin.forget()
+            raise Untrusted(f"the server does not take the bundle: {refused[0].reason}")
+        return twin
+
+    @classmethod
     def open(cls, name: str, settings: Settings | None = None) -> Self:
         """A twin that is here. Raises NotFound."""
         settings = settings or read_settings()
@@ -177,7 +207,7 @@ class Twin:
         now on. A person's are what they wrote; `names` are those under which they did, mail addresses among
         them. Raises InputError for a source that is not of the twin's kind; then nothing is kept.
         """
-        own = self._store.settings()
+        own = self._own()
         told = own.model_copy(
             update={
                 "names": tuple(dict.fromkeys([*own.names, *names])),
@@ -225,8 +255,10 @@ class Twin:
         """Ask the twin, or tell it what to do. What is sealed is asked for under its pseudonym only.
 
         `material` is a file or an address: it is read here, its text goes with the question, and nobody
-        keeps it. Raises InputError for one that cannot be read, or that the twin's kind makes no use of.
+        keeps it. Raises InputError for one that cannot be read, or that the twin's kind makes no use of,
+        Denied where the licence of somebody else's twin has ended.
         """
+        self._check_licence()
         given = None if material is None else kind(self._store.settings().kind).material(str(material))
         sealed = [object_of(one) for one in self._store.observations() if one.sealed]
         link = self._owner_link()
@@ -237,6 +269,7 @@ class Twin:
 
         Raises InputError where nothing is corrected, or where no tuning would change the answer.
         """
+        self._own()
         made = kind(self._store.settings().kind).correction(question, answer, correction)
         if not made.chosen.strip() or made.chosen.strip() == made.rejected.strip():
             raise InputError("a correction says something else than the answer")
@@ -262,25 +295,38 @@ class Twin:
         """The report card of a version, of the live one where none is given."""
         return self._owner_link().card(version)
 
-    def export(self, folder: Path | str, version: int | None = None) -> Path:
-        """Write skill and twin, of the live version where none is given, as one plain PEFT adapter.
+    def export(
+        self,
+        target: Path | str,
+        version: int | None = None,
+        format: Format = Format.PEFT,
+        *,
+        terms: str | None = None,
+        expires_at: datetime | None = None,
+    ) -> Path:
+        """Write a version, the live one where none is given, for another program or another machine.
 
-        Raises Conflict where the folder is not empty, or the version is for another base.
+        PEFT is a folder with one plain adapter over the stock base. GGUF is one file with base and adapter,
+        which llama.cpp runs. A bundle is one signed file that `from_bundle` opens elsewhere: adapter, card,
+        what may be quoted, and for what, by `terms`, and until when it is given away. Raises Conflict where
+        the target is there or the version is for another base, Denied for a bundle of somebody else's twin.
         """
-        from llmtwin.models.lora import Lora, stack
+        path = Path(target)
+        if path.exists() and not (format is Format.PEFT and path.is_dir() and not any(path.iterdir())):
+            raise Conflict(f"{path} is there already{' and not empty' * path.is_dir()}: give another name")
+        version = version or self._live_version()
+        folder = self._version_folder(version)
+        if format is not Format.BUNDLE:
+            from llmtwin.edge.export import write_model
 
-        target = Path(folder)
-        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-            raise Conflict(f"{target} is there already and not empty: name another folder")
-        own = self._version_folder(version or self._live_version())
-        signed = SignedManifest.model_validate_json(read_limited(own / MANIFEST, JSON_BYTES_MAX))
-        base = self._base()
-        if signed.manifest.base != base.hash:
-            raise Conflict(f"version {signed.manifest.version} is for another base than {base.name}")
-        skill = kind(signed.manifest.kind).skill(base.hash) if signed.manifest.skill else None
-        parts = [Lora.load(part) for part in (skill, own) if part]
-        stack(parts).save(target, base.name)
-        return target
+            write_model(folder, self._base(), path, format)
+            return path
+        if error := self.push(options=_ONCE).error:  # what is to be forgotten must not be handed on
+            raise error
+        key = load_key(self._store.folder / KEY)
+        link = self._owner_link()
+        portable.give(self._store, link, key, version, path, terms or portable.TERMS, expires_at)
+        return path
 
     # What its owner decides
 
@@ -349,6 +395,7 @@ class Twin:
         from llmtwin.edge.learn import learn
         from llmtwin.models.transformer import Transformer
 
+        self._own()
         key = load_key(self._store.folder / KEY)
         transformer = Transformer(self._base())
         learned = learn(
@@ -378,13 +425,20 @@ class Twin:
         return self._link(self._store.settings().owner_token)
 
     def _link(self, token: str | None) -> Link:
-        server = self._settings.server or self._store.settings().server
-        if server is not None:
-            return open_link(server, token, self.name)
-        headers = {} if token is None else {"authorization": f"Bearer {token}"}
-        transport = serving.in_process(self._settings)
-        client = httpx.Client(transport=transport, base_url="http://in-process", headers=headers)
-        return Link(client, self.name)
+        return serving.link(self._settings, token, self.name, self._store.settings().server)
+
+    def _check_licence(self) -> None:
+        origin = self._store.settings().origin
+        ends = origin and origin.licence.expires_at
+        if ends and ends <= now():
+            raise Denied(f"the licence of {self.name} ended on {ends:%Y-%m-%d}: ask for a new bundle")
+
+    def _own(self) -> Identity:
+        """Whose edge this is. Raises Denied for a twin that somebody else made."""
+        own = self._store.settings()
+        if own.origin is not None:
+            raise Denied(f"{self.name} was made by {own.origin.licence.by}: it can be asked, not taught")
+        return own
 
     def _live_version(self) -> int:
         version = self._owner_link().info().live_version

@@ -20,8 +20,8 @@ from tests.test_twin import dump
 
 ROOT = Path(__file__).parent.parent
 VERBS = (
-    *("demo", "new", "collect", "tune", "push", "serve", "ask", "watch", "card", "export", "forget"),
-    *("enrol", "rollback", "reseal"),
+    *("demo", "new", "collect", "tune", "push", "serve", "ask", "watch", "card", "export"),
+    *("import", "forget", "enrol", "rollback", "reseal"),
 )
 LAMP = '{"kind":"ask","name":"Bedroom lamp"}'
 
@@ -97,6 +97,9 @@ def test_a_home_from_its_dump_to_an_answer_and_to_nothing(run: Run, tmp_path: Pa
         (("card", "home1"), "no adapter yet"),
         (("card", "home1", "--version", "7"), "no version 7"),
         (("rollback", "home1"), "no version to roll back to"),
+        (("export", "home1", "x", "--format", "bundle"), "learned nothing yet"),
+        (("import", "none.twin"), "there is no none.twin"),
+        (("import", "bad.json"), "broken"),
         (("serve", "--engine", "steam"), "`engine` is wrong"),
     ],
 )

@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, settings
 from pypdf import PdfReader, PdfWriter
 
 from llmtwin.errors import InputError
-from llmtwin.twins.person.sources.archive import RATIO_BYTES_MIN
 from llmtwin.twins.person.sources.dates import read_date
 from llmtwin.twins.person.sources.files import DOCUMENT_BYTES_MAX
 from llmtwin.twins.person.sources.items import Author, Item, Me, own
 from llmtwin.twins.person.sources.read import read
+from llmtwin.wire.archive import RATIO_BYTES_MIN
 from tests.person_sources import ANN, NOBODY, STYLE, pdf, reasons, write_zip
 
 PERSON = Path(os.environ.get("LLMTWIN_PERSON", Path(__file__).parents[2] / "shared/data/person"))

@@ -211,6 +211,15 @@ class Link:
         query = {"search": text, "limit": limit}
         return self._call(list[Prompt], "GET", f"{self._twin}/prompts", params=query)
 
+    def prompts(self) -> list[Prompt]:
+        """All of the twin's prompts, by id."""
+        found: list[Prompt] = []
+        query = {"after": ""}
+        while page := self._call(list[Prompt], "GET", f"{self._twin}/prompts/all", params=query):
+            found += page
+            query = {"after": page[-1].id}
+        return found
+
     def state(self, path: str, at: datetime | None = None) -> State:
         """The state of a path, now or at a time."""
         query = {"path": path} | ({"at": at.isoformat()} if at else {})

@@ -30,6 +30,7 @@ from llmtwin.records import (
     Document,
     Observation,
     Prompt,
+    Provenance,
     Record,
     TwinId,
     new_id,
@@ -39,6 +40,7 @@ from llmtwin.twins.kind import Known
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BUSY_TIMEOUT_MS = 10_000
+KEY, SEAL_KEY = "key.pem", "seal.key"
 CHECKPOINTS = ("tuning.safetensors", "preferring.safetensors")
 """The files in a twin's folder from which a killed tuning goes on."""
 
@@ -67,7 +69,7 @@ class Settings(Record):
     """Whose edge this is, and how it is known to its server.
 
     `names` are what the subject is called; `sealed` are glob patterns over a source's own ids: what they
-    name is secret.
+    name is secret. `origin` is where a twin that somebody else made comes from.
     """
 
     twin: TwinId
@@ -77,6 +79,7 @@ class Settings(Record):
     edge_token: str | None = Field(default=None, repr=False)
     names: tuple[str, ...] = ()
     sealed: tuple[str, ...] = ()
+    origin: Provenance | None = None
 
 
 class ItemKind(StrEnum):

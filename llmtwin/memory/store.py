@@ -116,6 +116,15 @@ class Memory:
         with self._reading() as database:
             return _prompt(database, prompt_id)
 
+    def prompts(self, twin: str, after: str = "", limit: int = 1000) -> list[Prompt]:
+        """The first of the twin's prompts whose ids come after `after`, by id: all of them, page by page."""
+        with self._reading() as database:
+            ids = database.execute(
+                "SELECT id FROM prompts WHERE twin = ? AND id > ? ORDER BY id LIMIT ?", (twin, after, limit)
+            ).fetchall()
+            found = [_prompt(database, prompt_id) for (prompt_id,) in ids]
+        return [prompt for prompt in found if prompt]
+
     def search(self, twin: str, text: str, limit: int = 10, only: Only = EVERYTHING) -> list[Prompt]:
         """The twin's prompts that share words with `text`, the best first; any text is safe."""
         wanted = [_phrase(word) for word in re.findall(r"\w+", text)[:SEARCH_WORDS_MAX]]

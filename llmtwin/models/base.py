@@ -45,6 +45,7 @@ class Config:
     head_dim: int
     intermediate: int
     vocab: int
+    positions: int
     norm_eps: float
     rope_theta: float
     rope_scaling: Mapping[str, Any] | None
@@ -74,6 +75,7 @@ class Config:
             head_dim=raw.get("head_dim") or raw["hidden_size"] // heads,
             intermediate=raw["intermediate_size"],
             vocab=raw["vocab_size"],
+            positions=raw.get("max_position_embeddings", 2048),
             norm_eps=raw["rms_norm_eps"],
             rope_theta=rope.get("rope_theta", raw.get("rope_theta", 10000.0)),
             rope_scaling=rope if kind == "llama3" else None,

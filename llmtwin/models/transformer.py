@@ -65,7 +65,7 @@ class Transformer:
         self.layers = [self._layer(f"model.layers.{i}.", take, tensors) for i in range(self.config.layers)]
         self.norm = take("model.norm.weight")
         self.head_weight = self.embedding if self.config.tied else take("lm_head.weight")
-        self._frequencies = _rope_frequencies(self.config).to(self.device)
+        self._frequencies = rope_frequencies(self.config).to(self.device)
 
     @staticmethod
     def _layer(prefix: str, take: Callable[..., Tensor], tensors: dict[str, Tensor]) -> Layer:
@@ -194,7 +194,7 @@ def _rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
     return x * cos + torch.cat([-second, first], dim=-1) * sin
 
 
-def _rope_frequencies(config: Config) -> Tensor:
+def rope_frequencies(config: Config) -> Tensor:
     """Inverse frequencies (head_dim / 2), with Llama 3's rescaling of long wavelengths where configured."""
     exponents = torch.arange(0, config.head_dim, 2).float() / config.head_dim
     frequencies: Tensor = 1.0 / config.rope_theta**exponents

@@ -156,12 +156,13 @@ def write_package_atomic(parts: Mapping[str, bytes], target_folder: Path) -> Non
         raise Unavailable(f"{target_folder} cannot be written: {error.strerror}") from error
 
 
-def _read(folder: Path, name: str) -> bytes:
-    return read_limited(folder / name, _bytes_max(name))
-
-
-def _bytes_max(name: str) -> int:
+def bytes_max(name: str) -> int:
+    """How large a file of a package may be."""
     return WEIGHTS_BYTES_MAX if name == WEIGHTS else JSON_BYTES_MAX
+
+
+def _read(folder: Path, name: str) -> bytes:
+    return read_limited(folder / name, bytes_max(name))
 
 
 def _digest(content: bytes) -> str:
@@ -172,8 +173,8 @@ def _check_names_and_sizes(parts: Mapping[str, bytes]) -> None:
     if odd := sorted(parts.keys() ^ set(FILES)):
         raise Untrusted(f"a package has exactly the files {', '.join(FILES)}: {odd[0]!r:.80} is wrong")
     for name, content in parts.items():
-        if len(content) > _bytes_max(name):
-            raise TooLarge(f"{name} has {len(content)} bytes: at most {_bytes_max(name)} are taken")
+        if len(content) > bytes_max(name):
+            raise TooLarge(f"{name} has {len(content)} bytes: at most {bytes_max(name)} are taken")
 
 
 def _signed_manifest(content: bytes, public_key: str) -> Manifest:

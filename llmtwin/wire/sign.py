@@ -1,6 +1,6 @@
-"""Ed25519 keys and signatures of manifests. It knows nothing of what a manifest stands for.
+"""Ed25519 keys and signatures of records. It knows nothing of what a record stands for.
 
-What is signed is the manifest's canonical JSON: keys sorted, no spaces, UTF-8. Keys and signatures
+What is signed is the record's canonical JSON: keys sorted, no spaces, UTF-8. Keys and signatures
 travel as lower-case hexadecimal text: a public key has 64 digits, a signature 128.
 """
 
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from llmtwin.errors import InputError, Untrusted
-from llmtwin.records import Manifest
+from llmtwin.records import Record
 from llmtwin.wire.files import create_private, read_limited
 
 KEY_BYTES_MAX = 4096
@@ -48,19 +48,19 @@ def public_key_text(key: Ed25519PrivateKey) -> str:
     return key.public_key().public_bytes_raw().hex()
 
 
-def sign(manifest: Manifest, key: Ed25519PrivateKey) -> str:
-    """The signature of a manifest."""
-    return key.sign(canonical(manifest.model_dump(mode="json"))).hex()
+def sign(record: Record, key: Ed25519PrivateKey) -> str:
+    """The signature of a record."""
+    return key.sign(canonical(record.model_dump(mode="json"))).hex()
 
 
-def verify(manifest: Manifest, signature: str, public_key: str) -> None:
-    """Raises Untrusted if the signature is not that of this manifest by this public key text."""
+def verify(record: Record, signature: str, public_key: str) -> None:
+    """Raises Untrusted if the signature is not that of this record by this public key text."""
     try:
         known = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
     except ValueError as error:
         raise Untrusted("the public key of the twin is not 64 hexadecimal digits") from error
     try:
-        known.verify(bytes.fromhex(signature), canonical(manifest.model_dump(mode="json")))
+        known.verify(bytes.fromhex(signature), canonical(record.model_dump(mode="json")))
     except (InvalidSignature, ValueError) as error:
         raise Untrusted(
             "the signature is not by this twin's key: push from the edge that enrolled"

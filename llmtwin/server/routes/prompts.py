@@ -10,7 +10,7 @@ from pydantic import AwareDatetime
 from llmtwin.errors import InputError, NotFound
 from llmtwin.records import Path, Prompt, Record, State, TwinId
 from llmtwin.server.access import Role
-from llmtwin.server.guard import CoreOf, Member, MetricsOf, Pusher
+from llmtwin.server.guard import CoreOf, Member, MetricsOf, Owner, Pusher
 from llmtwin.wire.codec import Refused
 
 router = APIRouter(prefix="/v1/twins/{twin}", tags=["prompts"])
@@ -53,6 +53,18 @@ def search(
 ) -> list[Prompt]:
     """The twin's prompts that fit a text best, best first."""
     return core.memory.search(twin, search, limit)
+
+
+@router.get("/prompts/all")
+def prompts(
+    twin: TwinId,
+    caller: Owner,
+    core: CoreOf,
+    after: Annotated[str, Query(max_length=64)] = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
+) -> list[Prompt]:
+    """The twin's prompts by id, a page at a time: those whose ids come after `after`."""
+    return core.memory.prompts(twin, after, limit)
 
 
 @router.get("/state")

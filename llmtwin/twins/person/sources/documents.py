@@ -21,11 +21,11 @@ from defusedxml import DefusedXmlException, ElementTree
 from pypdf import PdfReader
 
 from llmtwin.errors import InputError, TooLarge
-from llmtwin.twins.person.sources.archive import Archive, open_archive
 from llmtwin.twins.person.sources.charset import decode
 from llmtwin.twins.person.sources.dates import read_date
 from llmtwin.twins.person.sources.html import parse, read_page, to_markdown
 from llmtwin.twins.person.sources.items import Author
+from llmtwin.wire.archive import Archive, open_archive
 
 # Word's XML becomes a tree of some twenty times its size.
 DOCX_XML_BYTES_MAX = 16 * 2**20

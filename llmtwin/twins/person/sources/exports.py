@@ -13,12 +13,12 @@ from pathlib import PurePosixPath
 
 from llmtwin.errors import InputError
 from llmtwin.twins.kind import Skipped
-from llmtwin.twins.person.sources.archive import Archive
 from llmtwin.twins.person.sources.charset import decode
 from llmtwin.twins.person.sources.dates import read_date
 from llmtwin.twins.person.sources.files import DOCUMENT_BYTES_MAX
 from llmtwin.twins.person.sources.html import parse, read_page, to_markdown
 from llmtwin.twins.person.sources.items import Collected, Item
+from llmtwin.wire.archive import Archive
 
 Reader = Callable[[Archive], Collected]
 

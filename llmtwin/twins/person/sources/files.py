@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 
 from llmtwin.errors import InputError, TooLarge
 from llmtwin.twins.kind import Skipped
-from llmtwin.twins.person.sources.archive import Archive
 from llmtwin.twins.person.sources.git import is_repository
+from llmtwin.wire.archive import Archive
 from llmtwin.wire.files import read_limited
 
 # Archives and mailboxes hold many items, a document is one.

@@ -16,7 +16,6 @@ from pathlib import Path
 from llmtwin.errors import InputError, LlmtwinError
 from llmtwin.twins.kind import Skipped
 from llmtwin.twins.person.sources import git
-from llmtwin.twins.person.sources.archive import Archive, open_archive
 from llmtwin.twins.person.sources.charset import decode
 from llmtwin.twins.person.sources.chats import is_chat, read_chat
 from llmtwin.twins.person.sources.documents import READERS, Document, read_document
@@ -35,6 +34,7 @@ from llmtwin.twins.person.sources.items import Collected, Item, Me
 from llmtwin.twins.person.sources.mail import Mail, is_mbox, read_mails, split_mbox
 from llmtwin.twins.person.sources.web import fetch, is_address, read_page
 from llmtwin.twins.person.sources.wordpress import is_wordpress, read_wordpress
+from llmtwin.wire.archive import Archive, open_archive
 
 _HEAD_BYTES = 8192
 _ZIP = b"PK\x03\x04"
