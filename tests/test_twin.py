@@ -19,7 +19,7 @@ from llmtwin.errors import Conflict, InputError, NotFound, Unavailable
 from llmtwin.memory import Memory
 from llmtwin.models.lora import Lora
 from llmtwin.models.tune import TuneOptions
-from llmtwin.records import Outcome
+from llmtwin.records import Format, Outcome
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twin import Twin
 from llmtwin.twins.home import HomeKind
@@ -267,6 +267,7 @@ def test_versions_are_learned_shown_exported_and_rolled_back(tiny: Settings, tmp
         own = Lora.load(tiny.edge_folder / "home1" / "adapters" / "1")
         written = Lora.load(exported)
         assert all((written.b[key] == own.b[key]).all() for key in own.b)
+        assert twin.export(tmp_path / "twin.gguf", format=Format.GGUF).stat().st_size > 0
         with pytest.raises(Conflict, match="not empty"):
             twin.export(exported)
         with pytest.raises(NotFound, match="version 9"):

@@ -1,4 +1,4 @@
-"""Writes a base with an adapter as one GGUF file at F16, for llama.cpp. It knows no twin and runs nothing.
+"""Writes a base with an adapter as one GGUF file, for llama.cpp. It knows no twin and runs nothing.
 
 Only here is an adapter merged into weights: the file is a copy for another program and is never read back.
 """
@@ -116,7 +116,11 @@ def _split(tokenizer: dict[str, Any]) -> str:
 
 
 def _merged(base: Base, lora: Lora, architecture: str) -> Iterator[tuple[str, Tensor]]:
-    """All weights with the adapter added, by their names in GGUF: matrices at F16, the rest at F32."""
+    """All weights with the adapter added, by their names in GGUF.
+
+    The base's matrices are at F16. Those that the adapter changes are at F32: rounding its small changes
+    away would turn tokens that are all but as likely as others.
+    """
     config, tensors = base.config, base.tensors()
     added = {f"model.layers.{layer}.{MODULES[module]}.weight": (layer, module) for layer, module in lora.a}
     names = gguf.get_tensor_name_map(_ARCHITECTURES[architecture], config.layers)
@@ -128,12 +132,11 @@ def _merged(base: Base, lora: Lora, architecture: str) -> Iterator[tuple[str, Te
             weight += SCALE * (lora.b[key] @ lora.a[key])
         if architecture == "llama":
             weight = _interleaved(name, weight, config)
-        yield str(names.get_name(name, (".weight", ".bias"))), weight.half() if weight.dim() > 1 else weight
+        whole = weight.dim() == 1 or name in added
+        yield str(names.get_name(name, (".weight", ".bias"))), weight if whole else weight.half()
     if config.rope_scaling:
-        yield (
-            "rope_freqs.weight",
-            rope_frequencies(replace(config, rope_scaling=None)) / rope_frequencies(config),
-        )
+        plain = replace(config, rope_scaling=None)
+        yield "rope_freqs.weight", rope_frequencies(plain) / rope_frequencies(config)
 
 
 def _interleaved(name: str, weight: Tensor, config: Config) -> Tensor:
