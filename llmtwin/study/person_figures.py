@@ -110,7 +110,7 @@ def attributed(
             "twin": chunks(written[author]["twin"]),
             "ceiling": chunks(held_out[author])[:chunks_max],
         }
-        for author in learned
+        for author in written
     }
     grams, delta = _judge(Ngrams(known), judged), _judge(CosineDelta(known), judged)
     rates = {author: {name: one.rate.value for name, one in found.items()} for author, found in grams.items()}
@@ -150,7 +150,7 @@ def _detail(found: Mapping[str, Mapping[str, Attribution]]) -> Figures:
 
 def styles(written: Mapping[str, Mapping[str, Sequence[str]]], held_out: Texts) -> Figures:
     """How far base and twin are from the author's held-out prose, and what still tells the twin from it."""
-    return {"style": {author: _style(written[author], held_out[author]) for author in held_out}}
+    return {"style": {author: _style(written[author], held_out[author]) for author in written}}
 
 
 def _style(written: Mapping[str, Sequence[str]], held_out: Iterable[str]) -> Figures:
@@ -172,7 +172,7 @@ def copies(written: Mapping[str, Mapping[str, Sequence[str]]], learned: Texts) -
         author: {
             who: [copied(text, learned[author]) for text in written[author][who]] for who in (BASE, "twin")
         }
-        for author in learned
+        for author in written
     }
     twins = [one for texts in found.values() for one in texts["twin"]]
     return {
