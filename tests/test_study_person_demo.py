@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -57,7 +58,7 @@ def test_persons_become_twins_that_are_asked_and_write_and_all_is_told(
     assert all(figures[f"tune_{name}"] > 0 for name in ("seconds", "tokens_per_s", "peak_rss_mb"))
     assert figures["abstain_unknown_n"] == dict.fromkeys(twins, options.cases)
     assert figures["note"] == PUBLIC
-    page = (options.out / "report.html").read_text()
+    page = html.unescape((options.out / "report.html").read_text())
     assert PUBLIC in page and "<svg" in page and not re.search(r'(?:src|href)="(?!#)', page)
     for way in ABLATIONS:
         assert page.count(f" · {way} ·") == len(twins)
