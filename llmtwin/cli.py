@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from llmtwin.twin import Collected, Twin
 
 
+class Demo(StrEnum):
+    """The kinds of twins that there is a demo of."""
+
+    HOME = "home"
+    PERSON = "person"
+
+
 class Study(StrEnum):
     """The studies that can be run by name."""
 
@@ -53,16 +60,25 @@ Version = Annotated[int | None, typer.Option(min=1, help="A version; the live on
 
 @app.command()
 def demo(
+    kind: Annotated[Demo, typer.Option(help="Which twins: homes, or persons.")] = Demo.HOME,
     homes: Annotated[int, typer.Option(min=1, help="How many homes.")] = 4,
-    out: Annotated[Path, typer.Option(help="Where report and result go.")] = Path("out/demo"),
-    phrasings: Annotated[Path | None, typer.Option(help="Other phrasings to test with.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where report and result go: out/demo, for persons out/demo-person.")
+    ] = None,
+    phrasings: Annotated[Path | None, typer.Option(help="Other phrasings to test homes with.")] = None,
 ) -> None:
-    """Run the smart-home case for real: homes learn, people ask, orders go down."""
+    """Run a case for real: homes learn, people ask, orders go down; or persons become twins, and write."""
+    settings = read_settings()
+    if kind is Demo.PERSON:
+        from llmtwin.study import person_demo
+
+        person_demo.run(person_demo.PersonDemoOptions(settings, out or Path("out/demo-person")))
+        return
     from llmtwin.study import demo as study
     from llmtwin.study.processes import DemoOptions
 
-    settings = read_settings()
-    options = DemoOptions(settings.home, settings.cache_folder, settings.base, out, homes)
+    folder = out or Path("out/demo")
+    options = DemoOptions(settings.home, settings.cache_folder, settings.base, folder, homes)
     study.run(replace(options, phrasings=phrasings) if phrasings else options)
 
 

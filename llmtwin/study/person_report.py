@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from llmtwin.study.report import COLORS, STYLE
+from llmtwin.study.report import COLORS, drawing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,11 +21,8 @@ Figures = Mapping[str, Any]
 
 def write_report(figures: Figures, folder: Path) -> None:
     """Write the page and the plots that it shows to `folder`."""
-    import matplotlib
-
-    matplotlib.use("svg")
     folder.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context(STYLE):
+    with drawing():
         plots = {
             "person-gain.svg": plot_gain(figures["bits_per_char"]),
             "person-twins.svg": plot_twins(figures["bits_per_char"]),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -63,24 +64,36 @@ class Report:
 
 def write_report(report: Report, path: Path) -> None:
     """Write the page to `path`."""
+    with drawing():
+        plots = {
+            "tuning": svg(plot_tuning(report.tunings)),
+            "timeline": svg(plot_timeline(report.home)),
+            "traffic": svg(plot_traffic(report.traffic)),
+        }
+    page = {
+        "report": report,
+        "rows": table(report.figures),
+        "area": busiest_area(report.home),
+        "plots": plots,
+    }
+    write_page(TEMPLATE, page, path)
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Plots made within have the style of all of ours."""
     import matplotlib
 
     matplotlib.use("svg")
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def write_page(template: str, page: Mapping[str, Any], path: Path) -> None:
+    """Write a page of this folder's template to `path`."""
     folder = Path(__file__).parent
     environment = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
-    with matplotlib.rc_context(STYLE):
-        plots = {
-            "tuning": _svg(plot_tuning(report.tunings)),
-            "timeline": _svg(plot_timeline(report.home)),
-            "traffic": _svg(plot_traffic(report.traffic)),
-        }
-    page = environment.get_template(TEMPLATE).render(
-        report=report,
-        rows=table(report.figures),
-        area=busiest_area(report.home),
-        plots=plots,
-    )
-    path.write_text(page, encoding="utf-8")
+    path.write_text(environment.get_template(template).render(page), encoding="utf-8")
 
 
 def plot_tuning(tunings: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
@@ -168,7 +181,7 @@ def _moves(found: Sequence[Fact]) -> bool:
     return len({fact.value for fact in found}) > 1
 
 
-def _svg(figure: Figure) -> Markup:
+def svg(figure: Figure) -> Markup:
     """A figure as SVG that can stand within HTML."""
     written = io.StringIO()
     metadata: dict[str, Any] = {"Date": None, "Creator": None}
