@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 
-from llmtwin.edge.link import Link, open_link
+from llmtwin.edge.link import Link, Tokens, open_link
+from llmtwin.errors import InputError
 from llmtwin.models.engine.api import Completion, Request
 from llmtwin.models.engine.echo import EchoEngine
 from llmtwin.server.access import Role, load_or_create_admin_token
@@ -100,11 +101,29 @@ def invite(settings: Settings, twin: str, kind_name: str, cohort: str | None) ->
         return core.access.invite(twin)
 
 
-def enrol(settings: Settings, enrolment: str, twin: str, kind_name: str, public_key: str) -> tuple[str, str]:
-    """Bring a twin's key to this machine's server; the owner's and the edge's token."""
+def enrol(
+    settings: Settings,
+    twin: str,
+    kind_name: str,
+    public_key: str,
+    cohort: str | None = None,
+    enrolment: str | None = None,
+) -> Tokens:
+    """Bring a twin's key to the configured server, or to this machine's, which takes its owner's word.
+
+    Raises InputError where a configured server is given no `enrolment` token, Denied for a bad one.
+    """
+    if settings.server is not None:
+        if enrolment is None:
+            raise InputError(
+                f"the server {settings.server} takes an enrolment token (--enrolment): "
+                f"its operator gets one with `llmtwin enrol {twin}`"
+            )
+        return open_link(settings.server, None, twin).enrol(enrolment, kind_name, public_key)
+    token = enrolment or invite(settings, twin, kind_name, cohort)
     with closing(Core(server_options(settings))) as core:
-        granted = core.access.enrol(enrolment, twin, kind_name, public_key)
-    return granted[Role.OWNER], granted[Role.EDGE]
+        granted = core.access.enrol(token, twin, kind_name, public_key)
+    return Tokens(owner=granted[Role.OWNER], edge=granted[Role.EDGE])
 
 
 def server_options(settings: Settings) -> ServerOptions:

@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from llmtwin import serving
 from llmtwin.edge import outbox, portable
-from llmtwin.edge.link import Link, Tokens, open_link
+from llmtwin.edge.link import Link, Tokens
 from llmtwin.edge.outbox import Pushed, PushOptions
 from llmtwin.edge.sealed import ask_sealed, object_of
 from llmtwin.edge.store import CHECKPOINTS, KEY, SEAL_KEY, EdgeStore
@@ -131,7 +131,7 @@ class Twin:
             raise Conflict(f"there is a twin {name} here already")
         # A key of an attempt that failed is taken up again.
         key = load_key(folder / KEY) if (folder / KEY).exists() else new_key(folder / KEY)
-        tokens = _enrol(settings, name, kind, cohort, enrolment, public_key_text(key))
+        tokens = serving.enrol(settings, name, kind, public_key_text(key), cohort, enrolment)
         load_or_create(folder / SEAL_KEY)
         twin = cls(name, settings)
         identity = Identity(
@@ -161,7 +161,7 @@ class Twin:
         own = Identity(twin=name, kind=of, server=settings.server, origin=bundle.origin)
 
         def enrol(public_key: str) -> Tokens:
-            return _enrol(settings, name, of, None, enrolment, public_key)
+            return serving.enrol(settings, name, of, public_key, enrolment=enrolment)
 
         portable.take(bundle, own, _folder(name, settings), enrol)
         twin = cls(name, settings)
@@ -483,19 +483,3 @@ def _is_of(document: Document, source: str) -> bool:
 
 def _folder(name: str, settings: Settings) -> Path:
     return settings.edge_folder / check_name(name)
-
-
-def _enrol(
-    settings: Settings, name: str, kind: str, cohort: str | None, enrolment: str | None, public_key: str
-) -> Tokens:
-    """Enrol at the configured server, or at the one within this process, which takes its owner's word."""
-    if settings.server is None:
-        token = enrolment or serving.invite(settings, name, kind, cohort)
-        owner, edge = serving.enrol(settings, token, name, kind, public_key)
-        return Tokens(owner=owner, edge=edge)
-    if enrolment is None:
-        raise InputError(
-            f"the server {settings.server} takes an enrolment token (--enrolment): "
-            f"its operator gets one with `llmtwin enrol {name}`"
-        )
-    return open_link(settings.server, None, name).enrol(enrolment, kind, public_key)

@@ -21,6 +21,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 from pydantic import Field
 
+from llmtwin.edge.schema import MIGRATIONS
 from llmtwin.errors import Conflict, InputError, NotFound, Unavailable
 from llmtwin.records import (
     Command,
@@ -43,26 +44,6 @@ BUSY_TIMEOUT_MS = 10_000
 KEY, SEAL_KEY = "key.pem", "seal.key"
 CHECKPOINTS = ("tuning.safetensors", "preferring.safetensors")
 """The files in a twin's folder from which a killed tuning goes on."""
-
-# Migration n brings a file from version n-1 to n; a migration once released never changes.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        "CREATE TABLE observation (path TEXT PRIMARY KEY, at_us INTEGER NOT NULL, body TEXT NOT NULL)",
-        "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-        # AUTOINCREMENT: no place in the queue is used twice, so what is settled is what was sent.
-        """CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
-                                kind TEXT NOT NULL, body TEXT NOT NULL)""",
-        """CREATE TABLE refused (id TEXT PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL,
-                                 reason TEXT NOT NULL, at TEXT NOT NULL)""",
-        """CREATE TABLE command (id TEXT PRIMARY KEY, state TEXT NOT NULL, reason TEXT,
-                                 body TEXT NOT NULL, at TEXT NOT NULL)""",
-    ),
-    (
-        """CREATE TABLE document (address TEXT PRIMARY KEY, id TEXT NOT NULL, source TEXT NOT NULL,
-                                  body TEXT NOT NULL)""",
-        "CREATE TABLE correction (prompt TEXT PRIMARY KEY, body TEXT NOT NULL)",
-    ),
-)
 
 
 class Settings(Record):

@@ -67,14 +67,14 @@ class Parts:
 def authors(data: Path, works: Path, seed: int) -> list[Author]:
     """All authors of the study. Raises InputError where the texts are not there."""
     names = _most_words(data / PEPS, PEP_AUTHORS)
-    found = [Author(name, PEPS, _documents(data / PEPS / name)) for name in names]
+    found = [Author(name, PEPS, documents(data / PEPS / name)) for name in names]
     found += [notes(data), *poets(works)]
     return [Author(one.name, one.group, draw(one.items, WORDS_MAX, seed)) for one in found]
 
 
 def notes(data: Path) -> Author:
     """The author of the notes."""
-    return Author(TIL, TIL, _documents(data / TIL))
+    return Author(TIL, TIL, documents(data / TIL))
 
 
 def poets(works: Path) -> list[Author]:
@@ -129,7 +129,8 @@ def _count(item: Item) -> int:
     return len(item.text.split())
 
 
-def _documents(folder: Path) -> tuple[Item, ...]:
+def documents(folder: Path) -> tuple[Item, ...]:
+    """What is in a folder, cleaned. Raises InputError where it is not there."""
     if not folder.is_dir():
         raise InputError(f"there is no {folder}: name the folder of the study's texts")
     found = (cleaned(item) for item in read([folder], Me()).items)

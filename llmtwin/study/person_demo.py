@@ -31,7 +31,7 @@ from llmtwin.models.engine.torch_engine import TorchEngine
 from llmtwin.records import Answer, Command, Description, Outcome, Question, now
 from llmtwin.settings import Settings
 from llmtwin.study import person_figures, voices
-from llmtwin.study.authors import MILTON, TIL, Author, draw, notes, parts, poets, prose, write_out
+from llmtwin.study.authors import MILTON, TIL, Author, documents, draw, notes, parts, poets, prose, write_out
 from llmtwin.study.measure import together
 from llmtwin.study.person_questions import questions
 from llmtwin.study.person_report import plot_attribution
@@ -203,7 +203,7 @@ class _Demo:
     def _ask(self, name: str) -> None:
         """Ask about what was written, what others wrote, and what nobody did."""
         options = self.options
-        own = [one for one in passages_of(self._folder(name)) if self._memory.prompt(one.id)]
+        own = [one for one in passages_of(documents(self._folder(name))) if self._memory.prompt(one.id)]
         others = [
             passage
             for other, found in self._parts.items()
