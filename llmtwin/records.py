@@ -89,6 +89,11 @@ class Document(Record):
         """The path of a fact that every prompt made of this document has: it is forgotten by it."""
         return f"{self.id[:40]}/title"
 
+    def is_of(self, source: str) -> bool:
+        """Whether it is the document that is named, or of that source or place."""
+        place = source.rstrip("/")
+        return source in (self.source, self.address) or self.address.startswith(f"{place}/")
+
 
 class Example(Record):
     """A `<prompt, completion>` pair that an adapter learns; `path` says which fact it teaches.

@@ -30,7 +30,7 @@ from llmtwin.edge.sealed import ask_sealed, object_of
 from llmtwin.edge.store import CHECKPOINTS, KEY, SEAL_KEY, EdgeStore
 from llmtwin.edge.store import Settings as Identity
 from llmtwin.errors import Conflict, Denied, InputError, LlmtwinError, NotFound, Untrusted
-from llmtwin.records import Answer, Card, Document, Format, TwinId, now
+from llmtwin.records import Answer, Card, Format, TwinId, now
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twins.kind import ALL, Skipped, Voice, kind
 from llmtwin.wire.bundle import read_bundle
@@ -361,7 +361,7 @@ class Twin:
         Every version that may have learned from them is withdrawn, at the server first and then here: tune
         again for a new one. Raises NotFound where there are none.
         """
-        documents = [one for one in self._store.documents() if _is_of(one, source)]
+        documents = [one for one in self._store.documents() if one.is_of(source)]
         if not documents:
             there = ", ".join(sorted({one.source for one in self._store.documents()})) or "none"
             raise NotFound(f"{self.name} has no document of {source}; its sources are: {there}")
@@ -473,12 +473,6 @@ def check_name(name: str) -> str:
         raise InputError(
             f"{name[:64]!r} cannot name a twin: use up to 64 of a-z, 0-9, - and _, a letter or digit first"
         ) from None
-
-
-def _is_of(document: Document, source: str) -> bool:
-    """Whether a document is the one that is named, or of that source or place."""
-    place = source.rstrip("/")
-    return source in (document.source, document.address) or document.address.startswith(f"{place}/")
 
 
 def _folder(name: str, settings: Settings) -> Path:
