@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Annotated, Any
 
 from pydantic import (
@@ -35,6 +36,11 @@ MATERIAL_CHARS_MAX = 100_000
 def new_id() -> str:
     """A fresh id that sorts by time of making (ULID)."""
     return str(ULID())
+
+
+def twin_id(twin: str, rest: str) -> str:
+    """An id made of content that another twin may have, too: with the twin in it, it is this one's alone."""
+    return f"{sha256(twin.encode()).hexdigest()[:12]}-{rest}"
 
 
 def now() -> datetime:

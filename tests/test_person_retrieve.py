@@ -41,7 +41,7 @@ def test_a_passage_is_remembered_word_for_word_with_all_that_cites_it() -> None:
     item = written(text, "A title", "2019-05-01", address="https://x.org/" + "a" * 600)
     passage = cut([item])[-1]
     prompt = prompt_of(passage, TWIN, NOW)
-    assert (prompt.id, prompt.text, prompt.at) == (passage.id, passage.text, item.date)
+    assert (prompt.id, prompt.text, prompt.at) == (twin_id(TWIN, passage.id), passage.text, item.date)
     assert {fact.path.partition("/")[0] for fact in prompt.facts} == {item.id[:40]}
     assert {fact.at for fact in prompt.facts} == {item.date}
     quote = quote_of(prompt)

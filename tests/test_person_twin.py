@@ -78,6 +78,16 @@ def test_what_may_be_quoted_is_remembered_and_what_is_private_stays(
     assert not any("7946" in text or "example.org" in text for text in remembered(settings, "call write key"))
 
 
+def test_two_twins_may_have_the_same_documents(twin: Twin, notes: Path) -> None:
+    first = twin.collect(notes)
+    with Twin.new("her", "person") as other:
+        second = other.collect(notes)
+        assert first.prompts == second.prompts == 2
+        assert first.pushed.refused == second.pushed.refused == ()
+        for one in (twin, other):
+            assert "to SQLite last week" in one.ask("What did I write about the tests in SQLite?").text
+
+
 def test_collecting_again_takes_in_only_what_is_new_or_changed(
     twin: Twin, notes: Path, settings: Settings
 ) -> None:
@@ -137,13 +147,13 @@ def test_a_voice_is_learned_and_measured_and_what_was_written_since_is_noticed(
     base = tiny_base(tmp_path / "base", "llama")
     monkeypatch.setattr("llmtwin.serving.base", lambda settings: base)
     rng = random.Random(0)
-    for number in range(8):
-        said = [" ".join(rng.choices(WORDS, k=9)).capitalize() + "." for _ in range(25)]
-        _file(tmp_path / f"{number}.md", f"# About {WORDS[number]}\n\n" + "\n\n".join(said))
+    for number in range(48):
+        said = [" ".join(rng.choices(WORDS, k=9)).capitalize() + "." for _ in range(3)]
+        _file(tmp_path / f"{number}.md", f"# About {number}\n\n" + "\n\n".join(said))
     twin.collect(*sorted(tmp_path.glob("*.md")))
-    assert len(twin._store.unlearned()) == 8
-    figures = twin.tune().card.figures
-    assert figures["preferences"] >= 1 and figures["examples"] > 8
+    assert len(twin._store.unlearned()) == 48
+    figures = twin.tune(options=replace(PersonKind().tuning(), learning_rate=5e-3)).card.figures
+    assert figures["preferences"] >= 1 and figures["examples"] > 48
     assert 0 < figures["bits_per_char"] < figures["bits_per_char_base"]
     assert not twin._store.unlearned()
     twin.collect(_file(tmp_path / "new.md", GARDEN))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -14,7 +13,7 @@ from llmtwin.edge import publish
 from llmtwin.edge.link import Link, Tokens
 from llmtwin.edge.store import KEY, SEAL_KEY, EdgeStore, Settings
 from llmtwin.errors import Conflict, Denied, Unavailable
-from llmtwin.records import Licence, Prompt, Provenance, now
+from llmtwin.records import Licence, Prompt, Provenance, now, twin_id
 from llmtwin.wire.bundle import Bundle, write_bundle
 from llmtwin.wire.files import write_durably
 from llmtwin.wire.package import CONFIG, MANIFEST, WEIGHTS, SignedManifest, read_package
@@ -22,7 +21,6 @@ from llmtwin.wire.seal import load_or_create
 from llmtwin.wire.sign import new_key, public_key_text
 
 TERMS = "personal use by the recipient; no redistribution"
-_TAG_DIGITS = 12
 
 
 def give(
@@ -107,5 +105,5 @@ def said(origin: Provenance) -> str:
 
 def _of(prompt: Prompt, twin: str) -> Prompt:
     """The prompt as another twin's: a server that has the original, too, tells them apart by their ids."""
-    tag = sha256(twin.encode()).hexdigest()[:_TAG_DIGITS]
-    return prompt.model_copy(update={"twin": twin, "id": f"{tag}-{prompt.id}"})
+    content = prompt.id.removeprefix(twin_id(prompt.twin, ""))
+    return prompt.model_copy(update={"twin": twin, "id": twin_id(twin, content)})

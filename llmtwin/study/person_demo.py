@@ -28,7 +28,7 @@ from llmtwin.memory.embed import Embedder
 from llmtwin.models import tune
 from llmtwin.models.base import find_base
 from llmtwin.models.engine.torch_engine import TorchEngine
-from llmtwin.records import Answer, Command, Description, Outcome, Question, now
+from llmtwin.records import Answer, Command, Description, Outcome, Question, now, twin_id
 from llmtwin.settings import Settings
 from llmtwin.study import person_figures, voices
 from llmtwin.study.authors import MILTON, TIL, Author, documents, draw, notes, parts, poets, prose, write_out
@@ -203,7 +203,8 @@ class _Demo:
     def _ask(self, name: str) -> None:
         """Ask about what was written, what others wrote, and what nobody did."""
         options = self.options
-        own = [one for one in passages_of(documents(self._folder(name))) if self._memory.prompt(one.id)]
+        written = passages_of(documents(self._folder(name)))
+        own = [one for one in written if self._memory.prompt(twin_id(name, one.id))]
         others = [
             passage
             for other, found in self._parts.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from llmtwin.records import Fact, Prompt, Value
+from llmtwin.records import Fact, Prompt, Value, twin_id
 from llmtwin.twins.person.chunks import Passage
 
 TEXT_CHARS_MAX = 1000
@@ -33,7 +33,7 @@ class Quote:
     @property
     def item(self) -> str:
         """The beginning of the id of the item that it is from."""
-        return self.id.rpartition("-")[0]
+        return self.id.rsplit("-", 2)[-2]
 
     @property
     def titled(self) -> str:
@@ -57,7 +57,7 @@ def prompt_of(passage: Passage, twin: str, collected_at: datetime) -> Prompt:
         for name, value in values.items()
         if value or name not in (HEADING, DATE)
     )
-    return Prompt(id=passage.id, twin=twin, text=passage.text, facts=facts, at=at)
+    return Prompt(id=twin_id(twin, passage.id), twin=twin, text=passage.text, facts=facts, at=at)
 
 
 def path_of(quote: Quote) -> str:
