@@ -34,12 +34,12 @@ from llmtwin.twins.person.kind import embedder
 from llmtwin.twins.person.lessons import COMPLETION_TOKENS_MAX
 from llmtwin.twins.person.sources.items import Item
 
-TEXTS = 20
+TEXTS = 12
 ANSWERS = 40
 CHUNKS_MAX = 60
 QUESTIONS = 100
 MINI_QUESTIONS, MINI_ANSWERS = 20, 4
-CHARACTERS_MAX = 12_000
+CHARACTERS_MAX = 8_000
 """Of each held-out document so much is read, under base and all twins."""
 MINI_WORDS = 2000
 
