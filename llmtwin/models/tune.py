@@ -316,7 +316,7 @@ class _Run:
         """
         model, common = self.transformer, self._common
         layers = range(self.start.first, model.config.layers)
-        length = max(len(self.rows[index][0]) for index in batch) - common
+        length = _rounded(max(len(self.rows[index][0]) for index in batch) - common)
         x = torch.zeros(len(batch), length, model.config.hidden, dtype=model.dtype)
         owners, places, targets = [], [], []
         for row, index in enumerate(batch):
@@ -332,8 +332,9 @@ class _Run:
             model.run(self.trunk[0][None, :common], self._rope(0, common), attend, layers, self.delta)
         attend = causal(length, model.dtype, before, self.start.first)
         x = model.run(x, self._rope(common, length), attend, layers, self.delta)
-        owner = torch.tensor(owners)
-        return model.token_logprobs(x[owner, torch.tensor(places)], torch.tensor(targets)), owner
+        count = len(owners)
+        owner, place, target = (_filled(each, _rounded(count)) for each in (owners, places, targets))
+        return model.token_logprobs(x[owner, place], target)[:count], owner[:count]
 
     def _rope(self, first: int, length: int) -> tuple[Tensor, Tensor]:
         return self.transformer.rope(torch.arange(first, first + length)[None])
@@ -381,6 +382,17 @@ class _Run:
         self.sure, self.turns = json.loads(meta["sure"]), json.loads(meta["turns"])
         self.history = [Progress(**entry) for entry in json.loads(meta["history"])]
         self.seconds = self.history[-1].seconds
+
+
+def _rounded(length: int) -> int:
+    """A length, or up to an eighth more: every shape of a batch costs time and memory in the matrix library."""
+    step = max(1, 1 << length.bit_length() >> 4)
+    return -(-length // step) * step
+
+
+def _filled(values: list[int], length: int) -> Tensor:
+    """The values, and the first one again up to that length."""
+    return torch.tensor(values + values[:1] * (length - len(values)))
 
 
 def _all_over(probability_min: float, logprobs: Tensor, owners: Tensor) -> list[bool]:
