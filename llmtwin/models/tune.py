@@ -385,7 +385,7 @@ class _Run:
 
 
 def _rounded(length: int) -> int:
-    """A length, or up to an eighth more: every shape of a batch costs time and memory in the matrix library."""
+    """A length, or up to an eighth more: every new shape costs time and memory in the matrix library."""
     step = max(1, 1 << length.bit_length() >> 4)
     return -(-length // step) * step
 
