@@ -14,7 +14,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -24,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from llmtwin.errors import InputError
+from llmtwin.models.batches import common_prompt, filled, in_batches, rounded
 from llmtwin.models.engine.api import turn
 from llmtwin.models.lora import PARTS, SCALE, Fused, Lora
 from llmtwin.models.transformer import KeysValues, Transformer, causal, recording
@@ -119,7 +119,7 @@ def tune(
     by_length = sorted(rows, key=lambda row: len(row[0]))
     first = start.first if start else transformer.config.first_of(options.layers_share)
     fresh = Lora.fresh(transformer.config, options.rank, first, options.seed)
-    batches = _batch(by_length, options.batch_tokens)
+    batches = in_batches(by_length, options.batch_tokens)
     run = _Run(transformer, by_length, batches, options, start or fresh, under)
     digest = _digest(transformer, rows, options, start, under)
     return _tuned(run, rows, digest, checkpoint, report)
@@ -151,7 +151,7 @@ def prefer(
     ]
     by_length = sorted(pairs, key=lambda pair: max(len(ids) for ids, _ in pair))
     rows = [row for pair in by_length for row in pair]
-    batches = _batch(rows, options.batch_tokens, together=2)
+    batches = in_batches(rows, options.batch_tokens, together=2)
     run = _Run(transformer, rows, batches, options, start, under)
     run.loss = _Preferring(run.sums(), options.preference_beta)
     digest = _digest(transformer, rows, options, start, under)
@@ -209,7 +209,7 @@ class _Run:
         self.steps, self.tokens = 0, 0
         self.sure = [False] * len(self.rows)
         self.history: list[Progress] = []
-        self._common = _common_prompt(self.rows)
+        self._common = common_prompt(self.rows)
         # Always the same batches: every new shape of a batch costs time and memory in the matrix library.
         self._batches = batches
         self.turns = [0] * len(self._batches)
@@ -316,7 +316,7 @@ class _Run:
         """
         model, common = self.transformer, self._common
         layers = range(self.start.first, model.config.layers)
-        length = _rounded(max(len(self.rows[index][0]) for index in batch) - common)
+        length = rounded(max(len(self.rows[index][0]) for index in batch) - common)
         x = torch.zeros(len(batch), length, model.config.hidden, dtype=model.dtype)
         owners, places, targets = [], [], []
         for row, index in enumerate(batch):
@@ -333,7 +333,7 @@ class _Run:
         attend = causal(length, model.dtype, before, self.start.first)
         x = model.run(x, self._rope(common, length), attend, layers, self.delta)
         count = len(owners)
-        owner, place, target = (_filled(each, _rounded(count)) for each in (owners, places, targets))
+        owner, place, target = (filled(each, rounded(count)) for each in (owners, places, targets))
         return model.token_logprobs(x[owner, place], target)[:count], owner[:count]
 
     def _rope(self, first: int, length: int) -> tuple[Tensor, Tensor]:
@@ -384,17 +384,6 @@ class _Run:
         self.seconds = self.history[-1].seconds
 
 
-def _rounded(length: int) -> int:
-    """A length, or up to an eighth more: every new shape costs time and memory in the matrix library."""
-    step = max(1, 1 << length.bit_length() >> 4)
-    return -(-length // step) * step
-
-
-def _filled(values: list[int], length: int) -> Tensor:
-    """The values, and the first one again up to that length."""
-    return torch.tensor(values + values[:1] * (length - len(values)))
-
-
 def _all_over(probability_min: float, logprobs: Tensor, owners: Tensor) -> list[bool]:
     """For each row whether all its tokens are at least that probable."""
     weak = set(owners[logprobs < math.log(probability_min)].tolist())
@@ -436,33 +425,13 @@ def _digest(
     return digest.hexdigest()
 
 
-def _common_prompt(rows: list[tuple[list[int], int]]) -> int:
-    """How many tokens all prompts begin with; the last one of a prompt never counts, for it predicts."""
-    shortest, longest = min(ids for ids, _ in rows), max(ids for ids, _ in rows)
-    limit = min(prompt for _, prompt in rows) - 1
-    same = (a == b for a, b in zip(shortest[:limit], longest[:limit], strict=True))
-    return sum(takewhile(bool, same))
-
-
-def _batch(rows: list[tuple[list[int], int]], batch_tokens: int, together: int = 1) -> list[list[int]]:
-    """Rows in their order, `together` never parted, each batch at most `batch_tokens` when padded."""
-    batches: list[list[int]] = [[]]
-    for first in range(0, len(rows), together):
-        group = list(range(first, first + together))
-        longest = max(len(rows[index][0]) for index in batches[-1] + group)
-        if batches[-1] and (len(batches[-1]) + together) * longest > batch_tokens:
-            batches.append([])
-        batches[-1] += group
-    return batches
-
-
 def _cache_trunk(
     transformer: Transformer, rows: list[tuple[list[int], int]], first: int, under: Fused | None
 ) -> list[Tensor]:
     """Hidden states (tokens, hidden) of every row below layer `first`."""
     cached: list[Tensor] = []
     with torch.no_grad():
-        for batch in _batch(rows, 1024):
+        for batch in in_batches(rows, 1024):
             length = max(len(rows[index][0]) for index in batch)
             ids = torch.zeros(len(batch), length, dtype=torch.long)
             for row, index in enumerate(batch):
