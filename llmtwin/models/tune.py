@@ -333,8 +333,8 @@ class _Run:
         attend = causal(length, model.dtype, before, self.start.first)
         x = model.run(x, self._rope(common, length), attend, layers, self.delta)
         count = len(owners)
-        owner, place, target = (filled(each, rounded(count)) for each in (owners, places, targets))
-        return model.token_logprobs(x[owner, place], target)[:count], owner[:count]
+        owner, at, target = (filled(each, rounded(count)) for each in (owners, places, targets))
+        return model.token_logprobs(x[owner, at], target)[:count], owner[:count]
 
     def _rope(self, first: int, length: int) -> tuple[Tensor, Tensor]:
         return self.transformer.rope(torch.arange(first, first + length)[None])
