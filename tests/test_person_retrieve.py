@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from llmtwin.errors import Unavailable
 from llmtwin.memory import Memory
 from llmtwin.memory.embed import Embedder
+from llmtwin.records import twin_id
 from llmtwin.twins.person.asked import take_apart
 from llmtwin.twins.person.remember import prompt_of, quote_of
 from llmtwin.twins.person.retrieve import Mode, embed_passages, retrieve, variants, within
