@@ -39,7 +39,7 @@ ANSWERS = 40
 CHUNKS_MAX = 60
 QUESTIONS = 100
 MINI_QUESTIONS, MINI_ANSWERS = 20, 4
-CHARACTERS_MAX = 8_000
+CHARACTERS_MAX = 6_000
 """Of each held-out document so much is read, under base and all twins."""
 MINI_WORDS = 2000
 
