@@ -37,7 +37,7 @@ from llmtwin.twins.person.sources.items import Item
 TEXTS = 12
 ANSWERS = 40
 CHUNKS_MAX = 60
-QUESTIONS = 100
+QUESTIONS = 40
 MINI_QUESTIONS, MINI_ANSWERS = 20, 4
 CHARACTERS_MAX = 6_000
 """Of each held-out document so much is read, under base and all twins."""

@@ -60,8 +60,9 @@ def measure(
             embed_passages(memory, TWIN, embedder)
         asked = questions(own, count, seed)
         modes = Mode if embedder is not None else (Mode.BM25,)
-        recall = {mode.value: mean(_is_found(memory, one, embedder, mode) for one in asked) for mode in modes}
-        known = _found(memory, asked, embedder)
+        by_mode = {mode.value: _found(memory, asked, embedder, mode) for mode in modes}
+        recall = {mode: mean(map(_is_right, asked, found)) for mode, found in by_mode.items()}
+        known = by_mode[Mode.HYBRID] if embedder is not None else _found(memory, asked, embedder)
         missed, far = (
             _found(memory, questions(those, count // 2, seed), embedder) for those in (near, other)
         )
@@ -77,14 +78,15 @@ def measure(
     )
 
 
-def _is_found(memory: Memory, asked: Asked, embedder: Embedder | None, mode: Mode) -> bool:
-    found = retrieve(Question(twin=TWIN, text=asked.text), memory, embedder, RECALL_AT, mode)
+def _found(
+    memory: Memory, asked: Sequence[Asked], embedder: Embedder | None, mode: Mode = Mode.HYBRID
+) -> list[Found]:
+    return [retrieve(Question(twin=TWIN, text=one.text), memory, embedder, RECALL_AT, mode) for one in asked]
+
+
+def _is_right(asked: Asked, found: Found) -> bool:
     # A person repeats themselves: the same words elsewhere are the passage, too.
     return any(says_the_same(hit.quote.text, asked.passage.text) for hit in found.hits)
-
-
-def _found(memory: Memory, asked: Sequence[Asked], embedder: Embedder | None) -> list[Found]:
-    return [retrieve(Question(twin=TWIN, text=one.text), memory, embedder, RECALL_AT) for one in asked]
 
 
 def _abstained(founds: Sequence[Found]) -> float:
