@@ -301,11 +301,12 @@ class _Demo:
 
     def _written(self, name: str) -> dict[str, list[str]]:
         options, held_out = self.options, self._parts[name].held_out
-        prompts = voices.tasks(self._engine.model, held_out, options.texts, options.seed)
-        (adapter,) = self._view(name).adapters
+        plain = voices.tasks(self._engine.model, held_out, options.texts, options.seed)
+        told = voices.remembering(plain, self._parts[name].learned, Embedder())
         found = {}
         with self._bar(f"{name} is imitated", 2) as show:
-            for done, (who, adapters) in enumerate((("base", ()), ("twin", (adapter,)))):
+            ways = (("base", plain, ()), ("twin", told, self._view(name).adapters))
+            for done, (who, prompts, adapters) in enumerate(ways):
                 show(done, who)
                 found[who] = voices.write(self._engine, prompts, adapters, options.texts)
         return found
