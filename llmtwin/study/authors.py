@@ -134,7 +134,21 @@ def documents(folder: Path) -> tuple[Item, ...]:
     if not folder.is_dir():
         raise InputError(f"there is no {folder}: name the folder of the study's texts")
     found = (cleaned(item) for item in read([folder], Me()).items)
-    return tuple(item for item in found if item)
+    return tuple(_placed(item, folder) for item in found if item)
+
+
+def _placed(item: Item, folder: Path) -> Item:
+    """The item addressed from its folder: what is drawn by id is then the same wherever the texts lie."""
+    address = Path(item.address).relative_to(folder.resolve()).as_posix()
+    return Item.of(
+        source=item.source,
+        address=address,
+        audience=item.audience,
+        text=item.text,
+        title=item.title,
+        date=item.date,
+        context=item.context,
+    )
 
 
 def _most_words(folder: Path, count: int) -> list[str]:

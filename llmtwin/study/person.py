@@ -39,8 +39,8 @@ ANSWERS = 40
 CHUNKS_MAX = 60
 QUESTIONS = 40
 MINI_QUESTIONS, MINI_ANSWERS = 20, 4
-CHARACTERS_MAX = 6_000
-"""Of each held-out document so much is read, under base and all twins."""
+CHARACTERS_MAX, AUTHOR_CHARACTERS = 6_000, 30_000
+"""Of each held-out document so much is read, under base and all twins; of few ones more, to make so much."""
 MINI_WORDS = 2000
 
 Advance = Callable[[float], None]
@@ -109,6 +109,7 @@ class _Study:
         asked = [author for author in self._authors if self._options.mini or author.group == PEPS]
         figures = {
             "characters_max": CHARACTERS_MAX,
+            "author_characters": AUTHOR_CHARACTERS,
             **person_figures.tuned(tunings),
             **person_figures.bits(groups, bits),
             **person_figures.found({author.name: self._retrieved(author) for author in asked}),
@@ -154,7 +155,8 @@ class _Study:
         def make() -> dict[str, Any]:
             model, held_out = self._engine.model, self._parts[author.name].held_out
             twins = {one.name: Lora.load(self._adapter(one.name)) for one in self._authors}
-            texts = [raw(model, item.text[:CHARACTERS_MAX]) for item in held_out]
+            characters_max = max(CHARACTERS_MAX, AUTHOR_CHARACTERS // len(held_out))
+            texts = [raw(model, item.text[:characters_max]) for item in held_out]
             answers = [answered(model, example) for example in self._examples(author)]
             tokens = sum(len(row.ids) - row.first for row in (*texts, *answers))
             with self._bar(f"{author.name} is read", tokens) as show:
