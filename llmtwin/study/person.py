@@ -41,7 +41,7 @@ QUESTIONS = 40
 MINI_QUESTIONS, MINI_ANSWERS = 20, 4
 CHARACTERS_MAX, AUTHOR_CHARACTERS = 6_000, 30_000
 """Of each held-out document so much is read, under base and all twins; of few ones more, to make so much."""
-MINI_WORDS = 2000
+MINI_WORDS = 3000
 
 Advance = Callable[[float], None]
 
