@@ -120,6 +120,22 @@ class Preference(Record):
     rejected: str
 
 
+class Trace(Record):
+    """A model's reply to a conversation, and how likely it was.
+
+    `messages` are (role, text). Of each token of the reply `tokens` has the text, and `tops` the natural
+    log-probabilities of the likeliest ones at its place, by their texts; both are empty where the model did
+    not say. `ended` is whether it stopped by itself. `session` is whose conversation it is.
+    """
+
+    messages: tuple[tuple[str, str], ...] = Field(min_length=1)
+    completion: str
+    tokens: tuple[str, ...] = ()
+    tops: tuple[dict[str, float], ...] = ()
+    ended: bool = True
+    session: str = ""
+
+
 class Correction(Preference):
     """What the owner would have answered. `paths` are those of the documents that the answer rests on."""
 

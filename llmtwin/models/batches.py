@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import takewhile
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,6 @@ def rounded(length: int) -> int:
     return -(-length // step) * step
 
 
-def filled(values: list[int], length: int) -> Tensor:
+def filled(values: list[Any], length: int) -> Tensor:
     """The values, and the first one again up to that length."""
     return torch.tensor(values + values[:1] * (length - len(values)))

@@ -17,7 +17,7 @@ CHUNK = 64
 
 
 def token_logprobs(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """Natural logarithms (N) of the probability of each target id (N).
+    """Natural logarithms (N, K) of the probability of each of the K target ids (N, K) of a place.
 
     `hidden` (N, hidden) is normed, `weight` (vocab, hidden) is frozen: it gets no gradient.
     """
@@ -31,7 +31,7 @@ class _TokenLogprobs(torch.autograd.Function):
         logits = F.linear(hidden, weight)
         whole = torch.cat([part.float().logsumexp(-1) for part in torch.split(logits, CHUNK)])
         ctx.save_for_backward(logits, weight, targets, whole)
-        return logits.gather(1, targets[:, None])[:, 0].float() - whole
+        return logits.gather(1, targets).float() - whole[:, None]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
@@ -40,7 +40,7 @@ class _TokenLogprobs(torch.autograd.Function):
         (grad,) = grads
         for first in range(0, len(targets), CHUNK):
             part = slice(first, first + CHUNK)
-            change = (logits[part].float() - whole[part, None]).exp_().mul_(-grad[part, None])
-            change.scatter_add_(1, targets[part, None], grad[part, None])
+            change = (logits[part].float() - whole[part, None]).exp_().mul_(-grad[part].sum(1, keepdim=True))
+            change.scatter_add_(1, targets[part], grad[part])
             logits[part] = change
         return logits @ weight, None, None

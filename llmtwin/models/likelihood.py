@@ -154,4 +154,4 @@ def _batches(rows: Sequence[Row]) -> Iterator[list[tuple[int, Window]]]:
 def _nats(transformer: Transformer, hidden: Tensor, ids: Tensor, window: Window) -> float:
     """The negative log-probability of the scored ids of one window, from its hidden states (T, hidden)."""
     first, last = window.scored - window.start, window.end - window.start
-    return -float(transformer.token_logprobs(hidden[first - 1 : last - 1], ids[first:last]).sum())
+    return -float(transformer.token_logprobs(hidden[first - 1 : last - 1], ids[first:last, None]).sum())

@@ -133,6 +133,21 @@ def stack(adapters: list[Lora]) -> Lora:
     return Lora(sum(lora.rank for lora in every), widest.first, a, b)
 
 
+def interpolated(first: Lora, second: Lora, share: float) -> Lora:
+    """The weights `1 - share` of the way from `second` to `first`, exactly: each is scaled, then stacked.
+
+    A share of 0.1 is the moving average 0.9 first + 0.1 second. Raises InputError as `stack` does, and for a
+    share that is not between 0 and 1.
+    """
+    if not 0 <= share <= 1:
+        raise InputError(f"a share of {share} cannot be; give one between 0 and 1")
+    return stack([_scaled(first, 1 - share), _scaled(second, share)])
+
+
+def _scaled(lora: Lora, factor: float) -> Lora:
+    return Lora(lora.rank, lora.first, lora.a, {key: t * factor for key, t in lora.b.items()})
+
+
 def _padded(lora: Lora, like: Lora) -> Lora:
     """`lora` with zeros in the layers of `like` that it does not touch."""
     if not lora.a.keys() <= like.a.keys():

@@ -134,7 +134,7 @@ class Transformer:
         return F.rms_norm(x, (self.config.hidden,), self.norm, self.config.norm_eps)
 
     def token_logprobs(self, x: Tensor, targets: Tensor) -> Tensor:
-        """Log-probabilities (N, nats) of ids (N), from hidden states (N, hidden) after the last layer."""
+        """Log-probabilities (N, K, nats) of ids (N, K), from hidden states (N, hidden) of the last layer."""
         return token_logprobs(self.normed(x), self.head_weight, targets)
 
 

@@ -1,0 +1,170 @@
+"""Learns another model's replies from how likely it found its tokens. It does not know where they come from.
+
+Of each place the likeliest tokens are known, and for the rest only what is left for all of them: the rest is
+one class, here as in the twin. The divergence over these classes is a lower bound of the whole one, which
+lumping can only lessen (log-sum inequality, Cover & Thomas, Theorem 2.7.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import inf
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from llmtwin.errors import InputError
+from llmtwin.models.base import Base
+from llmtwin.models.batches import in_batches
+from llmtwin.models.engine.api import SYSTEM
+from llmtwin.models.lora import Fused, Lora
+from llmtwin.models.run import Report, Row, Run, Tuned, TuneOptions, digest_of, tuned
+from llmtwin.models.transformer import Transformer, causal
+from llmtwin.records import Trace
+
+CHOICES = 21
+"""At a place: the token itself, and the likeliest ones, of which OpenAI's interface gives twenty at most."""
+LEAST = 1e-6
+"""No class is taken to be less likely: what a model names in four digits says no more."""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A trace in the twin's own tokens.
+
+    At each place of the completion are K ids, the token itself first, and the primary's natural
+    log-probability of each; minus infinity is one that the primary did not name, which is among the rest.
+    `soft` is whether the primary said how likely its tokens were, in tokens that the twin has, too.
+    """
+
+    row: Row
+    ids: list[list[int]]
+    logprobs: list[list[float]]
+    soft: bool
+
+
+def distil(
+    transformer: Transformer,
+    traces: Sequence[Trace],
+    options: TuneOptions,
+    *,
+    start: Lora | None = None,
+    under: Lora | None = None,
+    checkpoint: Path | None = None,
+    report: Report = lambda _: None,
+) -> Tuned:
+    """Learn the replies of another model into an adapter above `under`, from `start` or from nothing.
+
+    The loss is the divergence of primary and twin, forward and reverse by `options.reverse_share` (as in GKD,
+    arXiv:2306.13649, Eq. 1, with a sum in place of the Jensen-Shannon mix). A reply that did not say how
+    likely its tokens were is learned as it is written. Otherwise as `tune`.
+    """
+    if not traces:
+        raise InputError("there is nothing to distil: no traffic")
+    taught = sorted((taught_by(transformer.base, trace) for trace in traces), key=lambda one: len(one.row[0]))
+    rows = [one.row for one in taught]
+    first = start.first if start else transformer.config.first_of(options.layers_share)
+    fresh = Lora.fresh(transformer.config, options.rank, first, options.seed)
+    batches = in_batches(rows, options.batch_tokens)
+    run = Run(transformer, rows, batches, options, start or fresh, under)
+    run.wanted = [one.ids for one in taught]
+    run.loss = _Divergence(taught, options.reverse_share)
+    said = [[row, one.logprobs] for row, one in zip(rows, taught, strict=True)]
+    return tuned(run, rows, digest_of(transformer, said, options, start, under), checkpoint, report)
+
+
+@torch.inference_mode()
+def divergences(
+    transformer: Transformer, traces: Sequence[Trace], adapters: Sequence[Lora | None]
+) -> list[list[float]]:
+    """Mean nats a token from the primary to the twin (a lower bound) of each trace, a list an adapter.
+
+    None is the base alone. A trace without log-probabilities costs what its own tokens do.
+    """
+    taught = [taught_by(transformer.base, trace) for trace in traces]
+    fused = [None if lora is None else Fused(lora, transformer.dtype) for lora in adapters]
+    return [[_cost(transformer, one, delta) for one in taught] for delta in fused]
+
+
+def _cost(transformer: Transformer, one: Taught, delta: Fused | None) -> float:
+    ids, prompt = one.row
+    attend, rope = causal(len(ids), transformer.dtype), transformer.rope(torch.arange(len(ids))[None])
+    layers = range(transformer.config.layers)
+    hidden = transformer.run(transformer.embed(torch.tensor([ids])), rope, attend, layers, delta)
+    found = transformer.token_logprobs(hidden[0, prompt - 1 : -1], torch.tensor(one.ids))
+    return float(divergence(torch.tensor(one.logprobs), found, 0.0).mean())
+
+
+def taught_by(base: Base, trace: Trace) -> Taught:
+    """A trace in the tokens of `base`; hard where they do not line up, or nothing was said of them."""
+    messages = [{"role": role, "content": text} for role, text in trace.messages]
+    if messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": SYSTEM})
+    prompt = base.encode(base.chat(messages))
+    end = base.encode(base.end) if trace.ended else []
+    vocabulary = _vocabulary(base)
+    own = [vocabulary.get(token) for token in trace.tokens]
+    known = [token for token in own if token is not None]
+    soft = bool(known) and len(known) == len(own) == len(trace.tops)
+    if not soft:
+        known = base.encode(trace.completion)
+    tops = [_named(top, vocabulary) for top in trace.tops] if soft else [{token: 0.0} for token in known]
+    every = [*zip(known, tops, strict=True), *((token, {token: 0.0}) for token in end)]
+    if not every:
+        raise InputError("a reply without a single token teaches nothing")
+    places = [_filled(token, top) for token, top in every]
+    ids = prompt + [token for token, _ in every]
+    return Taught((ids, len(prompt)), [ids for ids, _ in places], [said for _, said in places], soft)
+
+
+def _named(top: dict[str, float], vocabulary: dict[str, int]) -> dict[int, float]:
+    """The likeliest tokens as ids; those that the twin does not have are among the rest."""
+    return {vocabulary[text]: logprob for text, logprob in top.items() if text in vocabulary}
+
+
+def _filled(token: int, top: dict[int, float]) -> tuple[list[int], list[float]]:
+    """The token first, then the others; filled up with the token again, as one that was not named."""
+    others = [(other, logprob) for other, logprob in top.items() if other != token]
+    pairs = [(token, top.get(token, -inf)), *others, *[(token, -inf)] * CHOICES][:CHOICES]
+    return [each for each, _ in pairs], [logprob for _, logprob in pairs]
+
+
+@lru_cache(maxsize=1)
+def _vocabulary(base: Base) -> dict[str, int]:
+    """Ids by the text that each token stands for, but for tokens that are parts of a sign."""
+    ids = range(base.tokenizer.get_vocab_size())
+    texts = (base.tokenizer.decode([token], skip_special_tokens=False) for token in ids)
+    return {text: token for token, text in zip(ids, texts, strict=True) if "\ufffd" not in text}
+
+
+def divergence(primary: Tensor, twin: Tensor, reverse_share: float) -> Tensor:
+    """Nats (N) between log-probabilities (N, K) of the same tokens; the rest of both is one more class.
+
+    `primary` is minus infinity for what it did not name: that is among the rest.
+    """
+    named = primary.isfinite()
+    p = primary.exp()
+    q = torch.where(named, twin.exp(), 0.0)
+    rest_p, rest_q = ((1 - each.sum(1)).clamp(min=LEAST) for each in (p, q))
+    gap = torch.where(named, primary, 0.0) - torch.where(named, twin, 0.0)
+    rest_gap = rest_p.log() - rest_q.log()
+    forward = (p * gap).sum(1) + rest_p * rest_gap
+    if not reverse_share:
+        return forward
+    reverse = -(q * gap).sum(1) - rest_q * rest_gap
+    return (1 - reverse_share) * forward + reverse_share * reverse
+
+
+class _Divergence:
+    """The loss of a batch: the mean divergence over its places."""
+
+    def __init__(self, taught: Sequence[Taught], reverse_share: float) -> None:
+        self._said = [torch.tensor(one.logprobs) for one in taught]
+        self._reverse_share = reverse_share
+
+    def __call__(self, batch: list[int], logprobs: Tensor, owners: Tensor) -> Tensor:
+        said = torch.cat([self._said[row] for row in batch])
+        return divergence(said, logprobs, self._reverse_share).mean()
