@@ -53,6 +53,16 @@ def reply(response: Mapping[str, Any]) -> Reply:
         raise InputError(f"the response is not of OpenAI's form ({type(error).__name__}: {error})") from error
 
 
+def usage(response: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The tokens of the question and of the answer, as the model counts them; None where it does not say."""
+    used = response.get("usage")
+    if not isinstance(used, dict):
+        return None
+    asked = used.get("prompt_tokens", used.get("input_tokens"))
+    said = used.get("completion_tokens", used.get("output_tokens", 0))
+    return (asked, said) if isinstance(asked, int) and isinstance(said, int) else None
+
+
 def joined(stream: bytes) -> Json | None:
     """The response that a stream of server-sent events makes up; None where it was cut, or is none.
 
