@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from llmtwin.errors import InputError
-from llmtwin.twins.person.pii import Span, SpanKind
+from llmtwin.twins.private.spans import Span, SpanKind
 
 KEY_BYTES_MIN = 16
 

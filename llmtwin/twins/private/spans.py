@@ -1,6 +1,6 @@
 """Marks what is private in a text: addresses, numbers, names. It does not know whose, and finds no names.
 
-What has a form is found by its form and its check digits; names are those it is given (`people` finds them).
+What has a form is found by its form and its check digits; names are those it is given (`names` finds them).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from stdnum import iban, luhn
 from stdnum.us import ssn
 
 from llmtwin.records import Record
-from llmtwin.twins.person.chunks import Passage
 
 
 class SpanKind(StrEnum):
@@ -99,10 +98,6 @@ class Marker:
             elif span.end > apart[-1].end:
                 apart[-1] = apart[-1].model_copy(update={"end": span.end})
         return tuple(apart)
-
-    def quotable(self, passage: Passage) -> bool:
-        """Whether nothing in a passage, its title and its headings is private."""
-        return not any(self.mark(said) for said in (passage.text, passage.title, *passage.headings))
 
     def _found(self, text: str) -> Iterator[Span]:
         for match in _EMAIL.finditer(text):
