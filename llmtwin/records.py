@@ -29,6 +29,8 @@ Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Path = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Value = StrictBool | StrictInt | StrictFloat | Annotated[StrictStr, Field(max_length=500)]
 
+BEFORE_MAX = 200
+"""Turns of a conversation before a question."""
 MATERIAL_CHARS_MAX = 100_000
 """What goes with a question: some 16,000 words."""
 
@@ -247,13 +249,17 @@ class Material(Record):
 
 
 class Question(Record):
-    """What somebody asks a twin, and when (for `yesterday` and `now`), perhaps about a text that is given."""
+    """What somebody asks a twin, and when (for `yesterday` and `now`), perhaps about a text that is given.
+
+    `before` is what was said before it, (role, text) each; only some kinds listen to that.
+    """
 
     twin: TwinId
     text: str = Field(min_length=1, max_length=2000)
     at: AwareDatetime = Field(default_factory=now)
     version: int | None = Field(default=None, ge=1)
     material: Material | None = None
+    before: tuple[tuple[str, str], ...] = Field(default=(), max_length=BEFORE_MAX)
 
 
 class AdapterUse(Record):

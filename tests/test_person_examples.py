@@ -16,8 +16,8 @@ from llmtwin.errors import InputError
 from llmtwin.twins.person.blocks import VOICE, blocks
 from llmtwin.twins.person.examples import Making, Pair, Shape, pairs
 from llmtwin.twins.person.people import people
-from llmtwin.twins.person.pii import Marker
 from llmtwin.twins.person.sources.items import Item
+from llmtwin.twins.private.spans import Marker
 from tests.person_texts import KEY, count_tokens, item, needs_person_data, notes, peps
 
 PLAIN = Making(Marker(), KEY, count_tokens, tokens_max=64)

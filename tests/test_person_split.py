@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from llmtwin.errors import InputError
 from llmtwin.twins.person.chunks import passages
 from llmtwin.twins.person.examples import Making, Pair, pairs
-from llmtwin.twins.person.pii import Marker
 from llmtwin.twins.person.sources.items import Item
 from llmtwin.twins.person.split import By, Split, apart, split
 from llmtwin.twins.person.voices import select
+from llmtwin.twins.private.spans import Marker
 from tests.person_texts import KEY, count_tokens, item, needs_person_data, notes, peps
 
 MAKING = Making(Marker(), KEY, count_tokens, tokens_max=128)

@@ -25,7 +25,7 @@ from llmtwin.twin import Twin
 from llmtwin.twins.kind import Voice
 from llmtwin.twins.person import collect
 from llmtwin.twins.person.kind import PersonKind
-from llmtwin.twins.person.pii import Marker
+from llmtwin.twins.private.spans import Marker
 from tests.models import tiny_base
 
 SQLITE = """# Moving our tests to SQLite

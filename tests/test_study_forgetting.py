@@ -25,9 +25,9 @@ from llmtwin.study.person_forgetting import (
     write_mails,
 )
 from llmtwin.twin import Twin
-from llmtwin.twins.person.pii import Marker
 from llmtwin.twins.person.sources.items import Item, Me
 from llmtwin.twins.person.sources.read import read
+from llmtwin.twins.private.spans import Marker
 from tests.models import tiny_base
 
 WORDS = ("bedroom", "lamp", "kitchen", "light", "front", "door", "code", "river", "stone", "bridge", "window")

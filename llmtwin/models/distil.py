@@ -19,7 +19,7 @@ from torch import Tensor
 from llmtwin.errors import InputError
 from llmtwin.models.base import Base
 from llmtwin.models.batches import in_batches
-from llmtwin.models.engine.api import SYSTEM
+from llmtwin.models.engine.api import conversation
 from llmtwin.models.lora import Fused, Lora
 from llmtwin.models.run import Report, Row, Run, Tuned, TuneOptions, digest_of, tuned
 from llmtwin.models.transformer import Transformer, causal
@@ -100,10 +100,7 @@ def _cost(transformer: Transformer, one: Taught, delta: Fused | None) -> float:
 
 def taught_by(base: Base, trace: Trace) -> Taught:
     """A trace in the tokens of `base`; hard where they do not line up, or nothing was said of them."""
-    messages = [{"role": role, "content": text} for role, text in trace.messages]
-    if messages[0]["role"] != "system":
-        messages.insert(0, {"role": "system", "content": SYSTEM})
-    prompt = base.encode(base.chat(messages))
+    prompt = base.encode(base.chat(conversation(trace.messages)))
     end = base.encode(base.end) if trace.ended else []
     vocabulary = _vocabulary(base)
     own = [vocabulary.get(token) for token in trace.tokens]

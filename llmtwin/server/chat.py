@@ -1,8 +1,9 @@
 """The OpenAI-compatible face of asking, so that OpenAI's clients work unchanged. It knows no twin's inside.
 
 The model names a twin (`home7`) or one of its versions (`home7@3`). The question is the last user message;
-a twin remembers its subject, not the conversation, so earlier messages and sampling options are accepted
-and change nothing. The whole answer, with its receipts, is beside the choices under `llmtwin`.
+most twins remember their subject, not the conversation: what was said before goes with it, for those that
+listen. Sampling options are accepted and change nothing. The whole answer, with its receipts, is beside the
+choices under `llmtwin`.
 """
 
 from __future__ import annotations
@@ -134,11 +135,13 @@ def _parse_model(model: str) -> tuple[str, int | None]:
 
 
 def _question(core: Core, asked: ChatRequest, twin: str, version: int | None) -> Question:
-    said = [message.text() for message in asked.messages if message.role == "user"]
-    if not said:
+    users = [place for place, message in enumerate(asked.messages) if message.role == "user"]
+    if not users:
         raise InputError("there is no user message to answer")
+    turns = [(message.role, message.text()) for message in asked.messages[: users[-1]]]
+    text, before = asked.messages[users[-1]].text(), tuple(turns)
     try:
-        return Question(twin=twin, text=said[-1], at=core.options.now(), version=version)
+        return Question(twin=twin, text=text, at=core.options.now(), version=version, before=before)
     except ValidationError as error:
         raise InputError(f"the last user message is refused: {error.errors()[0]['msg']}") from error
 

@@ -25,12 +25,12 @@ from llmtwin.twins.person.chunks import passages
 from llmtwin.twins.person.examples import Making, Shape, pairs
 from llmtwin.twins.person.kind import PersonKind
 from llmtwin.twins.person.lessons import COMPLETION_TOKENS_MAX, learned
-from llmtwin.twins.person.pii import Marker
 from llmtwin.twins.person.remember import TEXT_CHARS_MAX, prompt_of
 from llmtwin.twins.person.retrieve import retrieve
 from llmtwin.twins.person.sources.items import Item
 from llmtwin.twins.person.wording import task_of
 from llmtwin.twins.person.writing import PASSAGES_MAX, with_memory
+from llmtwin.twins.private.spans import Marker
 
 TUNING = PersonKind().tuning()
 # The texts are public; what has the form of an address or a number gets a stand-in all the same, as at home.

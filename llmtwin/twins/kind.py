@@ -29,6 +29,7 @@ from llmtwin.records import (
     Preference,
     Prompt,
     Question,
+    Trace,
 )
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ class Known:
     """What is known of a subject before it is read.
 
     `names` are what the subject is called, `sealed` globs of what is secret, `state` is the last reading's,
-    `documents` are those that were collected so far, and `corrections` the owner's, of answers.
+    `documents` are those that were collected so far, and `corrections` the owner's, of answers. `key` is the
+    owner's, for stand-ins in what is stored; without it what is read has them already.
     """
 
     twin: str
@@ -88,6 +90,7 @@ class Known:
     state: str | None = None
     documents: tuple[Document, ...] = ()
     corrections: tuple[Correction, ...] = ()
+    key: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -133,13 +136,16 @@ class Lessons:
     """What an adapter learns of documents and corrections, and what it is measured on and never sees.
 
     `learned` are the addresses of the documents that the examples are made of; `held_out` are the texts of
-    others by their addresses.
+    others by their addresses. `traces` are another model's replies, to be distilled, and `held_traces` those
+    to be measured on.
     """
 
     examples: tuple[Example, ...] = ()
     preferences: tuple[Preference, ...] = ()
     learned: tuple[str, ...] = ()
     held_out: Mapping[str, str] = field(default_factory=dict)
+    traces: tuple[Trace, ...] = ()
+    held_traces: Mapping[str, Trace] = field(default_factory=dict)
 
 
 class Kind(Protocol):

@@ -15,6 +15,12 @@ def turn(text: str) -> list[dict[str, str]]:
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": text}]
 
 
+def conversation(messages: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    """Chat messages of (role, text), under our own system message where they bring none."""
+    found = [{"role": role, "content": text} for role, text in messages]
+    return found if found and found[0]["role"] == "system" else [{"role": "system", "content": SYSTEM}, *found]
+
+
 @dataclass(frozen=True)
 class Request:
     """One completion to make. `prompt` is already rendered by `Engine.chat`.

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from llmtwin.errors import Unavailable
 from llmtwin.records import Document, Prompt, Record, now
 from llmtwin.twins.kind import Known, Reading, Skipped
-from llmtwin.twins.person.chunks import passages
+from llmtwin.twins.person.chunks import Passage, passages
 from llmtwin.twins.person.clean import cleaned
-from llmtwin.twins.person.people import Tagger, load_tagger, people
-from llmtwin.twins.person.pii import Marker, SpanKind
+from llmtwin.twins.person.people import people
 from llmtwin.twins.person.remember import TEXT_CHARS_MAX, prompt_of
 from llmtwin.twins.person.sources import read as sources_read
 from llmtwin.twins.person.sources.items import Item, Me
 from llmtwin.twins.person.sources.similar import distinct
+from llmtwin.twins.private.names import Tagger, load_tagger
+from llmtwin.twins.private.spans import Marker, SpanKind
 
 
 class Written(Record):
@@ -67,6 +68,11 @@ def others(known: Known) -> frozenset[str]:
     return frozenset(name for one in written(known) for name in one.others)
 
 
+def quotable(passage: Passage, marker: Marker) -> bool:
+    """Whether nothing in a passage, its title and its headings is private."""
+    return not any(marker.mark(said) for said in (passage.text, passage.title, *passage.headings))
+
+
 def _document(item: Item, marker: Marker) -> Document:
     body = Written(item=item, others=_named(item, marker)).model_dump_json()
     return Document(id=item.id, source=item.source, address=item.address, body=body)
@@ -91,7 +97,7 @@ def _quoted(items: Iterable[Item], marker: Marker, twin: str) -> Iterator[Prompt
     at = now()
     for item in items:
         for passage in passages(item, len, TEXT_CHARS_MAX):
-            if marker.quotable(passage):
+            if quotable(passage, marker):
                 yield prompt_of(passage, twin, at)
 
 

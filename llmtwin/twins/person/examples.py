@@ -16,10 +16,10 @@ from llmtwin.records import Example
 from llmtwin.twins.person import wording
 from llmtwin.twins.person.blocks import Block, BlockKind, blocks
 from llmtwin.twins.person.chunks import CountTokens, count_words, is_same_title, passages, sentences
-from llmtwin.twins.person.pii import Marker, Span
 from llmtwin.twins.person.sources.items import Item
-from llmtwin.twins.person.stand_ins import stand_ins
 from llmtwin.twins.person.voices import tag
+from llmtwin.twins.private.spans import Marker, Span
+from llmtwin.twins.private.stand_ins import stand_ins
 
 # Shorter runs of prose between two pieces of code say little of a voice; a message does, however short.
 WORDS_MIN = 12

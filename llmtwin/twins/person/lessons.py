@@ -16,11 +16,11 @@ from llmtwin.twins.kind import Known, Lessons, Voice
 from llmtwin.twins.person import collect
 from llmtwin.twins.person.chunks import CountTokens, count_words, words_that_fit
 from llmtwin.twins.person.examples import Making, Pair, Shape, pairs
-from llmtwin.twins.person.pii import Marker
 from llmtwin.twins.person.sources.items import Item
 from llmtwin.twins.person.split import By, apart, split
-from llmtwin.twins.person.stand_ins import stand_ins
 from llmtwin.twins.person.voices import select
+from llmtwin.twins.private.spans import Marker
+from llmtwin.twins.private.stand_ins import stand_ins
 
 HELD_OUT_SHARE = 0.1
 COMPLETION_TOKENS_MAX = 256

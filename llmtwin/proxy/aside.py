@@ -1,0 +1,133 @@
+"""The process beside the proxy, in which all is done that is not passing on: it never makes an answer wait.
+
+It has a process, and a low priority, because reading and redacting what passed takes the interpreter for
+milliseconds at a time. What it is given waits in a bounded queue; what has no room is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from queue import Full, Queue
+from threading import Lock, Thread
+
+from llmtwin.errors import Unavailable
+from llmtwin.proxy.metrics import Metrics, Outcome, Usage
+from llmtwin.proxy.mirror import Mirror, MirrorOptions
+from llmtwin.proxy.passed import OPERATIONS, Passed, understood
+from llmtwin.proxy.tracing import Tracer, tracer
+from llmtwin.twins.model.openai import usage
+
+QUEUE_MAX = 64
+CLOSE_S = 5.0
+NICE = 10
+
+_log = logging.getLogger("llmtwin.proxy")
+
+
+class Aside:
+    """The proxy's end: hands over what passed, and counts what is reported."""
+
+    def __init__(self, mirror: MirrorOptions | None, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._mirrors = mirror is not None
+        self._queue: Queue[Passed | None] = Queue(QUEUE_MAX)
+        # The child gets its own ends and no others, so that it ends when the proxy does, however that ends.
+        context = multiprocessing.get_context("spawn")
+        theirs_in, self._out = context.Pipe(duplex=False)
+        self._in, theirs_out = context.Pipe(duplex=False)
+        self._process = context.Process(target=_run, args=(theirs_in, theirs_out, mirror), daemon=True)
+        self._process.start()
+        theirs_in.close()
+        theirs_out.close()
+        self._threads = [Thread(target=work, daemon=True) for work in (self._hand_over, self._listen)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def state(self) -> str:
+        """Of the mirror: `off`, `on` or `down`."""
+        if not self._process.is_alive():
+            return "down"
+        return "on" if self._mirrors else "off"
+
+    def offer(self, passed: Passed) -> None:
+        """Hand over a call without waiting."""
+        try:
+            self._queue.put_nowait(passed)
+        except Full:
+            self._dropped(passed, "queue_full")
+
+    def close(self) -> None:
+        """Let it finish what it was given, for CLOSE_S at most."""
+        with suppress(Full):
+            self._queue.put(None, timeout=CLOSE_S)
+        self._threads[0].join(CLOSE_S)
+        self._process.join(CLOSE_S)
+        self._process.terminate()
+        self._threads[1].join(CLOSE_S)
+
+    def _hand_over(self) -> None:
+        while (passed := self._queue.get()) is not None:
+            try:
+                self._out.send(passed)
+            except OSError:
+                self._dropped(passed, "mirror_down")
+        self._out.close()
+
+    def _dropped(self, passed: Passed, outcome: str) -> None:
+        if self._mirrors and not passed.marked:
+            self._metrics.take(Outcome(outcome))
+
+    def _listen(self) -> None:
+        with suppress(EOFError, OSError):
+            while True:
+                self._metrics.take(self._in.recv())
+
+
+class Reporter:
+    """The other end's line back; its two threads share it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = Lock()
+
+    def send(self, report: Outcome | Usage) -> None:
+        """Tell the proxy; if it is gone, nobody."""
+        with self._lock, suppress(OSError):
+            self._connection.send(report)
+
+
+def _run(source: Connection, sink: Connection, options: MirrorOptions | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the proxy is told, and closes this
+    os.nice(NICE)
+    reporter = Reporter(sink)
+    mirror = Mirror(options, lambda outcome: reporter.send(Outcome(outcome))) if options else None
+    spans = _spans()
+    with suppress(EOFError):
+        while True:
+            _observe(source.recv(), reporter, mirror, spans)
+    if spans:
+        spans.close()
+
+
+def _spans() -> Tracer | None:
+    try:
+        return tracer()
+    except Unavailable as error:
+        _log.warning("%s", error)
+        return None
+
+
+def _observe(passed: Passed, reporter: Reporter, mirror: Mirror | None, spans: Tracer | None) -> None:
+    seen = understood(passed) if passed.succeeded else None
+    if seen and (used := usage(seen[1])):
+        reporter.send(Usage(OPERATIONS[passed.endpoint], str(seen[0].get("model")), *used))
+    if spans:
+        spans.trace(passed, seen)
+    if mirror and not passed.marked:
+        mirror.take(passed, seen)

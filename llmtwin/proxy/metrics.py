@@ -1,0 +1,74 @@
+"""The proxy's counters, in Prometheus' form. They know no client and no text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from llmtwin.proxy.passed import PROVIDER
+
+# Those of OpenTelemetry's conventions for generative AI.
+_DURATION_BUCKETS_S = tuple(0.01 * 2**power for power in range(14))
+_TOKEN_BUCKETS = tuple(4**power for power in range(14))
+_OVERHEAD_BUCKETS_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one call on its way to the twin."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The tokens that a call took of the primary, as it says."""
+
+    operation: str
+    model: str
+    tokens_input: int
+    tokens_output: int
+
+
+class Metrics:
+    """The counters of one proxy, in their own registry."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.overhead = Histogram(
+            "llmtwin_overhead_seconds",
+            "Time within the proxy before the answer begins",
+            buckets=_OVERHEAD_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._mirror = Counter(
+            "llmtwin_mirror", "What became of calls in the mirror", ["outcome"], registry=self.registry
+        )
+        self._duration = Histogram(
+            "gen_ai_client_operation_duration_seconds",
+            "Duration of calls of the primary",
+            ["gen_ai_operation_name", "gen_ai_provider_name", "error_type"],
+            buckets=_DURATION_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._tokens = Histogram(
+            "gen_ai_client_token_usage",
+            "Tokens that calls took of the primary",
+            ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_token_type"],
+            buckets=_TOKEN_BUCKETS,
+            registry=self.registry,
+        )
+
+    def lasted(self, operation: str, duration_s: float, error: str | None) -> None:
+        """Count a call of the primary."""
+        self._duration.labels(operation, PROVIDER, error or "").observe(duration_s)
+
+    def take(self, report: Outcome | Usage) -> None:
+        """Count what was found out beside the proxy."""
+        match report:
+            case Outcome(name):
+                self._mirror.labels(name).inc()
+            case Usage(operation, model, tokens_input, tokens_output):
+                self._tokens.labels(operation, PROVIDER, model, "input").observe(tokens_input)
+                self._tokens.labels(operation, PROVIDER, model, "output").observe(tokens_output)

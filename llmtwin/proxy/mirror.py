@@ -1,0 +1,143 @@
+"""What is done with a call after it passed: samples, redacts, records, and has the twin asked.
+
+It runs beside the proxy and knows neither its clients nor the primary. A session is the value of the header
+`x-session-id`, else the field `user`, else the first message; a session is mirrored whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from queue import Full, Queue
+from threading import Thread
+from typing import Any
+
+from llmtwin.errors import InputError, Unavailable
+from llmtwin.proxy.passed import Passed
+from llmtwin.proxy.shadow import Shadower, TwinOptions
+from llmtwin.twins.model.exchange import Exchange, append
+
+Json = dict[str, Any]
+Redact = Callable[[Exchange], Exchange]
+
+EXCHANGES = "exchanges.jsonl"
+SHADOWS = "shadow.jsonl"
+WAITING_MAX = 64
+"""Exchanges that wait for the twin; more are recorded, and not shown to it."""
+
+_log = logging.getLogger("llmtwin.proxy")
+
+
+@dataclass(frozen=True)
+class MirrorOptions:
+    """What is recorded in `folder`, and of which share of the sessions (0 to 1).
+
+    `redact` takes out what is personal, before anything is written or sent: there is no mirror without it. It
+    has to be picklable, as a function of a module is, for the mirror is a process of its own.
+    """
+
+    folder: Path
+    workload_id: str
+    redact: Redact | None = None
+    sessions_share: float = 1.0
+    twin: TwinOptions | None = None
+
+    def checked(self) -> MirrorOptions:
+        """Itself. Raises InputError where it must not, or cannot, be started."""
+        if self.redact is None:
+            raise InputError("a mirror needs a redactor: nothing is recorded as it is")
+        if not 0 <= self.sessions_share <= 1:
+            raise InputError(f"the share of sessions is from 0 to 1, not {self.sessions_share}")
+        return self
+
+
+class Mirror:
+    """Records what passed, and asks the twin in a thread; `count` is told every outcome, by name."""
+
+    def __init__(self, options: MirrorOptions, count: Callable[[str], None]) -> None:
+        self._options = options
+        self._count = count
+        self._waiting: Queue[tuple[str, Exchange] | None] = Queue(WAITING_MAX)
+        self._asking: Thread | None = None
+        options.folder.mkdir(parents=True, exist_ok=True)
+        if options.twin is not None:
+            shadower = Shadower(options.twin, options.folder / SHADOWS)
+            self._asking = Thread(target=self._ask, args=[shadower], daemon=True)
+            self._asking.start()
+
+    def take(self, passed: Passed, seen: tuple[Json, Json] | None) -> None:
+        """Mirror one call; `seen` is what was understood of it."""
+        self._count(self._mirrored(passed, seen))
+
+    def _mirrored(self, passed: Passed, seen: tuple[Json, Json] | None) -> str:
+        if not passed.succeeded:
+            return "failed" if passed.whole else "cut"
+        if passed.request is None or passed.response is None:
+            return "too_large"
+        if seen is None:
+            return "unreadable"
+        request, response = seen
+        session = session_of(passed.session, request)
+        if not sampled(session, self._options.sessions_share):
+            return "unsampled"
+        return self._recorded(passed, session, request, response)
+
+    def _recorded(self, passed: Passed, session: str, request: Json, response: Json) -> str:
+        assert self._options.redact is not None
+        try:
+            exchange = self._options.redact(
+                Exchange(
+                    timestamp=passed.at_s,
+                    workload_id=self._options.workload_id,
+                    client_id=session,
+                    request=request,
+                    response=response,
+                )
+            )
+            append(self._options.folder / EXCHANGES, exchange)
+        except Unavailable as error:
+            _log.warning("%s", error)
+            return "unwritten"
+        except Exception as error:  # whatever a redactor raises: what it did not see through goes nowhere
+            _log.warning("not redacted, and not recorded: %s", type(error).__name__)
+            return "unredacted"
+        if self._asking is not None:
+            self._wait(passed.endpoint, exchange)
+        return "recorded"
+
+    def _wait(self, endpoint: str, exchange: Exchange) -> None:
+        try:
+            self._waiting.put_nowait((endpoint, exchange))
+        except Full:
+            self._count("twin_queue_full")
+
+    def _ask(self, shadower: Shadower) -> None:
+        while (waiting := self._waiting.get()) is not None:
+            self._count(shadower.ask(*waiting))
+
+
+def session_of(named: str | None, request: Json) -> str:
+    """A pseudonym of the session that a request belongs to, in 16 hexadecimal digits."""
+    said = named or request.get("user") or _first(request)
+    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def sampled(session: str, share: float) -> bool:
+    """Whether a session is among that share: always the same for the same session."""
+    return int(session, 16) / 16.0 ** len(session) < share
+
+
+def _first(request: Json) -> Any:
+    """The first message, which a conversation keeps while it grows, without the instructions all share."""
+    said = request.get("messages") or request.get("input") or request.get("prompt")
+    if not isinstance(said, list):
+        return said
+    turns = [one for one in said if not isinstance(one, dict) or one.get("role") not in _INSTRUCTIONS]
+    return (turns or said or [None])[0]
+
+
+_INSTRUCTIONS = ("system", "developer")

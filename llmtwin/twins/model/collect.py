@@ -1,0 +1,126 @@
+"""Takes in a model's traffic, with stand-ins for what is private, and makes lessons of it. It knows no model.
+
+Which exchanges are held out is decided by a hash of their session, so that one that was held out stays so
+for every version, and any two versions can be compared on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from llmtwin.errors import InputError, NotFound, Unavailable
+from llmtwin.records import Document, Trace
+from llmtwin.twins.kind import Known, Lessons, Reading, Skipped
+from llmtwin.twins.model import exchange, openai
+from llmtwin.twins.model.exchange import Exchange
+from llmtwin.twins.model.redact import FindNames, Redactor
+from llmtwin.twins.private.names import load_tagger
+
+SOURCE = "traffic"
+HELD_OUT_EVERY = 5
+"""One session of so many is held out."""
+EXCHANGES_MIN = 10
+
+
+def read(sources: Sequence[str], known: Known) -> Reading:
+    """The exchanges of files and folders of JSONL, new or not; under `known.key` with stand-ins.
+
+    Raises InputError for a source that holds none, NotFound for one that is not there.
+    """
+    names, untold = _names() if known.key else (None, ())
+    redactor = Redactor(known.key, names) if known.key and names else None
+    documents, skipped = dict[str, Document](), list[Skipped](untold)
+    for source in sources:
+        found = 0
+        for line in _lines(source):
+            if isinstance(line, Skipped):
+                skipped.append(line)
+                continue
+            found += 1
+            document = _document(line if redactor is None else redacted(line, redactor))
+            documents[document.address] = document
+        if not found:
+            why = f": {skipped[-1].name}: {skipped[-1].reason}" if skipped else ""
+            raise InputError(f"there is no traffic in {source}, which is a request and a response a line{why}")
+    return Reading(documents=tuple(documents.values()), items=len(documents), skipped=tuple(skipped))
+
+
+def redacted(line: Exchange, redactor: Redactor) -> Exchange:
+    """An exchange as it may be stored."""
+    hidden = redactor.exchange(line.request, line.response)
+    client = redactor.client(line.client_id)
+    return line.model_copy(
+        update={"client_id": client, "request": hidden.request, "response": hidden.response}
+    )
+
+
+def exchanges(known: Known) -> Iterator[tuple[str, Exchange]]:
+    """What was collected so far, with its addresses."""
+    for document in known.documents:
+        yield document.address, Exchange.model_validate_json(document.body)
+
+
+def lessons(known: Known) -> Lessons:
+    """All replies but those of held-out sessions. Raises InputError for too little to learn from."""
+    learned, held_out = dict[str, Trace](), dict[str, Trace]()
+    for address, line in exchanges(known):
+        trace = trace_of(line)
+        if trace is not None:
+            (held_out if is_held_out(line) else learned)[address] = trace
+    if len(learned) + len(held_out) < EXCHANGES_MIN or not learned:
+        raise InputError(
+            f"{len(learned) + len(held_out)} replies are too few to learn a model from: it takes"
+            f" {EXCHANGES_MIN} or more; collect more traffic"
+        )
+    return Lessons(traces=tuple(learned.values()), learned=tuple(learned), held_traces=held_out)
+
+
+def is_held_out(line: Exchange) -> bool:
+    """Whether the session of an exchange is never learned from; without a session it is its own."""
+    session = line.client_id or line.id
+    return int.from_bytes(sha256(session.encode()).digest()[:4]) % HELD_OUT_EVERY == 0
+
+
+def trace_of(line: Exchange) -> Trace | None:
+    """What a twin learns of an exchange; None where the model said nothing that it could say."""
+    try:
+        asked, said = openai.messages(line.request), openai.reply(line.response)
+    except InputError:
+        return None
+    if said.tool_calls or not said.text or not asked:
+        return None
+    tokens = said.tokens if said.tokens and all(token.top for token in said.tokens) else ()
+    return Trace(
+        messages=tuple((turn["role"], turn["content"]) for turn in asked),
+        completion=said.text,
+        tokens=tuple(token.text for token in tokens),
+        tops=tuple(dict(token.top) for token in tokens),
+        ended=said.finish in (None, "stop", "completed"),
+        session=line.client_id,
+    )
+
+
+def _lines(source: str) -> Iterator[Exchange | Skipped]:
+    path = Path(source)
+    if path.is_dir():
+        for file in sorted(path.rglob("*.jsonl")):
+            yield from exchange.read(file, Exchange)
+    elif path.exists():
+        yield from exchange.read(path, Exchange)
+    else:
+        raise NotFound(f"there is no {source}")
+
+
+def _document(line: Exchange) -> Document:
+    address = f"{SOURCE}/{line.id}"
+    return Document(id=line.id, source=SOURCE, address=address, body=line.model_dump_json())
+
+
+def _names() -> tuple[FindNames, tuple[Skipped, ...]]:
+    """What finds names in a text, or what is missed without it."""
+    try:
+        return load_tagger(), ()
+    except Unavailable as error:
+        return lambda text: (), (Skipped("names in sentences", str(error)),)

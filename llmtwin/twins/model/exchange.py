@@ -1,0 +1,160 @@
+"""Traffic on record: a request with its response a line, in the shape that NVIDIA's data flywheel reads too.
+
+It knows no transport, and of what models were asked and said only that it is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Annotated, Any, NoReturn, TypeVar
+
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+
+from llmtwin.errors import InputError, NotFound, Unavailable
+from llmtwin.records import Hash, Record
+from llmtwin.twins.kind import Skipped
+from llmtwin.wire.files import sync_folder
+from llmtwin.wire.reason import reason
+
+LINE_BYTES_MAX = 64 * 2**20
+"""A request with its response; images are in them as text."""
+
+
+def _epoch_s(given: object) -> object:
+    if not isinstance(given, str):
+        return given
+    try:
+        at = datetime.fromisoformat(given)
+    except ValueError:
+        raise ValueError("it is neither seconds nor an ISO time") from None
+    if at.tzinfo is None:
+        raise ValueError("it has no time zone")
+    return at.timestamp()
+
+
+Seconds = Annotated[float, BeforeValidator(_epoch_s)]
+"""Seconds since 1970, in UTC; an ISO time with a zone is taken, too."""
+
+Json = dict[str, Any]
+
+
+class Exchange(Record):
+    """A request with its response, both as they were.
+
+    `workload_id` says whose traffic it is, and `client_id` which session: exchanges with the same one belong
+    together. Fields that other tools add are passed over.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    timestamp: Seconds
+    workload_id: str = Field(max_length=200)
+    client_id: str = Field(max_length=200)
+    request: Json
+    response: Json
+
+    @property
+    def id(self) -> str:
+        """A hash of all of it: the same for the same exchange, in whatever order its fields are written."""
+        return sha256(
+            json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":")).encode()
+        ).hexdigest()
+
+
+class Shadow(Record):
+    """What a twin answered to the request of an exchange, which `exchange` names by its id."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    timestamp: Seconds
+    exchange: Hash
+    latency_s: float
+    response: Json
+
+
+Line = TypeVar("Line", Exchange, Shadow)
+
+
+def read(path: Path, kind: type[Line]) -> Iterator[Line | Skipped]:
+    """The lines of a file in their order; one that is broken, half or over the limit comes as Skipped.
+
+    The file is not held in memory. Raises NotFound, or InputError where it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(_lines(file), 1):
+                if line is None:
+                    yield Skipped(f"{path.name}:{number}", f"the line has more than {LINE_BYTES_MAX} bytes")
+                elif line.strip():
+                    yield _parsed(line, kind, f"{path.name}:{number}")
+    except FileNotFoundError:
+        raise NotFound(f"there is no {path}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def append(path: Path, line: Exchange | Shadow) -> None:
+    """Add a line and wait until it is on the disk; where it does not fit, nothing of it stays.
+
+    Only one process writes a file. A half line that a killed one left stays, and is skipped by readers.
+    Raises Unavailable where it cannot be written.
+    """
+    content = (json.dumps(line.model_dump()) + "\n").encode()
+    try:
+        created = not path.exists()
+        with path.open("ab+", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            _write_whole(file, content if _ends_line(file, size) else b"\n" + content, size)
+            os.fsync(file.fileno())
+        if created:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes | None]:
+    """The lines; None in the place of one that is too long."""
+    while line := file.readline(LINE_BYTES_MAX + 1):
+        if len(line) <= LINE_BYTES_MAX:
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(LINE_BYTES_MAX)
+        yield None
+
+
+def _parsed(line: bytes, kind: type[Line], name: str) -> Line | Skipped:
+    try:
+        return kind.model_validate(json.loads(line, parse_constant=_no_number))
+    except ValidationError as error:
+        return Skipped(name, reason(error))
+    except (ValueError, RecursionError) as error:
+        return Skipped(name, f"it is no JSON: {error}")
+
+
+def _no_number(given: str) -> NoReturn:
+    raise ValueError(f"{given} is no number")
+
+
+def _ends_line(file: IO[bytes], size: int) -> bool:
+    if not size:
+        return True
+    file.seek(size - 1)
+    return file.read(1) == b"\n"
+
+
+def _write_whole(file: IO[bytes], content: bytes, size: int) -> None:
+    rest = memoryview(content)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError:
+        with suppress(OSError):  # what cannot be taken back is a half line, and skipped by readers
+            os.ftruncate(file.fileno(), size)
+        raise

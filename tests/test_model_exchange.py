@@ -1,0 +1,162 @@
+"""What is on record: one exchange a line, whole or skipped by name."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmtwin.errors import InputError, NotFound, Unavailable
+from llmtwin.twins.kind import Skipped
+from llmtwin.twins.model import exchange
+from llmtwin.twins.model.exchange import Exchange, Shadow, append, read
+from tests.conftest import HERE
+
+JSON_OBJECTS = st.dictionaries(
+    st.text(max_size=8),
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+        max_leaves=6,
+    ),
+    max_size=4,
+)
+
+
+def made(**changes: Any) -> Exchange:
+    given = {"timestamp": 1.5, "workload_id": "desk", "client_id": "a", "request": {"q": 1}, "response": {}}
+    return Exchange.model_validate(given | changes)
+
+
+@given(JSON_OBJECTS, JSON_OBJECTS)
+@hypothesis.settings(max_examples=25)  # each waits for the disk
+def test_what_was_asked_and_said_comes_back_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, request_: dict[str, Any], response: dict[str, Any]
+) -> None:
+    path = tmp_path_factory.mktemp("record") / "exchanges.jsonl"
+    written = made(request=request_, response=response)
+    append(path, written)
+    append(path, made())
+    first, second = read(path, Exchange)
+    assert first == written and isinstance(first, Exchange) and first.id == written.id
+    assert second == made()
+
+
+def test_lines_of_other_tools_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "other.jsonl"
+    theirs = {"workload_id": "w", "client_id": "c", "request": {}, "response": {}, "model_version": "7"}
+    path.write_text(
+        json.dumps({**theirs, "timestamp": 1715854074}) + "\n\n"
+        + json.dumps({**theirs, "timestamp": "2024-05-16T10:07:54Z"})  # and no end of line
+    )  # fmt: skip
+    first, second = read(path, Exchange)
+    assert first == second
+    assert isinstance(first, Exchange) and first.timestamp == 1715854074.0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"timestamp": 1.5, "workload_id": "desk", "cli',
+        b"\xff\xfe",
+        b"[1]",
+        b"{}",
+        b"[" * 100_000,
+        b'{"timestamp":NaN,"workload_id":"","client_id":"","request":{},"response":{}}',
+        b'{"timestamp":1,"workload_id":"","client_id":"","request":{"t":Infinity},"response":{}}',
+        b'{"timestamp":"2024-05-16T10:07:54","workload_id":"","client_id":"","request":{},"response":{}}',
+        b'{"timestamp":"noon","workload_id":"","client_id":"","request":{},"response":{}}',
+        b'{"timestamp":1,"workload_id":"","client_id":"","request":"secret","response":{}}',
+    ],
+)
+def test_a_broken_line_is_skipped_by_name(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "exchanges.jsonl"
+    append(path, made())
+    with path.open("ab") as file:
+        file.write(line)
+    append(path, made(client_id="b"))
+    first, broken, last = read(path, Exchange)
+    assert (first, last) == (made(), made(client_id="b"))
+    assert isinstance(broken, Skipped) and broken.name == "exchanges.jsonl:2"
+    assert broken.reason and "secret" not in broken.reason
+
+
+def test_a_line_over_the_limit_is_skipped_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "exchanges.jsonl"
+    monkeypatch.setattr(exchange, "LINE_BYTES_MAX", 200)
+    append(path, made(request={"q": "x" * 1000}))
+    append(path, made())
+    long, short = read(path, Exchange)
+    assert isinstance(long, Skipped) and "more than 200 bytes" in long.reason
+    assert short == made()
+
+
+def test_an_id_is_of_the_content_and_not_of_its_order() -> None:
+    assert made(request={"a": 1, "b": 2}).id == made(request={"b": 2, "a": 1}).id
+    assert len({made().id, made(timestamp=2).id, made(response={"a": 1}).id}) == 3
+
+
+def test_what_a_twin_said_is_kept_beside(tmp_path: Path) -> None:
+    shadow = Shadow(timestamp=2.0, exchange=made().id, latency_s=0.5, response={"choices": []})
+    append(tmp_path / "shadow.jsonl", shadow)
+    assert list(read(tmp_path / "shadow.jsonl", Shadow)) == [shadow]
+
+
+def test_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        list(read(tmp_path / "none.jsonl", Exchange))
+    with pytest.raises(InputError, match="cannot be read"):
+        list(read(tmp_path, Exchange))
+    with pytest.raises(Unavailable, match="No space left"):
+        append(Path("/dev/full"), made())
+
+
+def test_a_line_that_does_not_fit_leaves_nothing_of_itself(tmp_path: Path) -> None:
+    path = tmp_path / "exchanges.jsonl"
+    append(path, made())
+    whole = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 20, limits[1]))
+    try:
+        with pytest.raises(Unavailable, match="cannot be written"):
+            append(path, made(request={"q": "x" * 1000}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == whole
+
+
+def test_a_writer_killed_at_any_moment_leaves_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "exchanges.jsonl"
+    code = (
+        "import sys, pathlib\n"
+        "from llmtwin.twins.model.exchange import Exchange, append\n"
+        "fields = dict(timestamp=1.0, workload_id='w', client_id='c', response={})\n"
+        "for i in range(10**6):\n"
+        "    append(pathlib.Path(sys.argv[1]), Exchange(request={'i': i, 'q': 'x' * 10_000}, **fields))\n"
+        "    print(i, flush=True)\n"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, cwd=HERE.parent, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        while writer.stdout.readline() != b"20\n":
+            pass
+        writer.send_signal(signal.SIGKILL)
+        acknowledged = 21 + len(writer.stdout.read().splitlines())
+    append(path, made())
+    found = list(read(path, Exchange))
+    numbers = [line.request["i"] for line in found[:-1] if isinstance(line, Exchange)]
+    assert numbers[:acknowledged] == list(range(acknowledged))
+    assert found[-1] == made()
