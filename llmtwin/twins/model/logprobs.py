@@ -79,8 +79,9 @@ def divergence(
     point: with the twin full, the primary's rest lies on the tokens that are least likely to the twin, each
     filled as far as `top` allows. With neither full, all that is not told by both may be disjoint: JS is
     then at most ln 2 / 2 times that mass, and KL has no bound unless the primary told all and the twin all
-    of those tokens. Raises NotComparable where one side is full and the other tells of a token that it does
-    not have, and InputError where probabilities sum to more than one, or those of a full side to less.
+    of those tokens.
+    Raises NotComparable where one side is full and the other tells of a token that it does not have, and
+    InputError where probabilities sum to more than one, or those of a full side to less.
     """
     p, q = _told(primary, primary_full), _told(twin, twin_full)
     p, q = _nothing_hidden(p, q), _nothing_hidden(q, p)
