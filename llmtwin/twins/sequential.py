@@ -59,8 +59,8 @@ def items_to(numbers: Array, mean: float, alpha: float) -> int | None:
 
 def _growth(numbers: Array, mean: float) -> Array:
     """The log of what each bettor (S,) makes of a capital of 1 by all numbers (N,)."""
-    each: Array = np.log1p(STAKES[:, None] * (numbers / mean - 1))
-    return each.sum(axis=1)
+    grown: Array = np.log1p(STAKES[:, None] * (numbers / mean - 1)).sum(axis=1)
+    return grown
 
 
 def _log_mean(logs: Array) -> float:
