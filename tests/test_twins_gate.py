@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from math import inf, nan
+from random import Random
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 
 from llmtwin.edge.learn import LOST_SHARE_MAX
 from llmtwin.errors import InputError
-from llmtwin.twins.gate import OUTSIDE_SHARE, Verdict, decide
+from llmtwin.twins.gate import OUTSIDE_SHARE, SoFar, Verdict, decide, decide_so_far, interval
+from llmtwin.twins.sequential import log_capitals
 
 GOOD = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 # Quarters, whose sums are exact.
@@ -114,3 +116,76 @@ def test_a_score_that_is_no_number_compares_with_nothing(odd: float) -> None:
     for new, old in (([1.0, odd], [1.0, 1.0]), ([1.0, 1.0], [odd, 1.0])):
         with pytest.raises(InputError, match="no finite number"):
             decide(new, old)
+
+
+# ---- looking after every item -------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=30), st.randoms())
+def test_so_far_is_fair_to_both_and_to_any_order(pairs: list[tuple[int, int]], shuffled: Random) -> None:
+    new, old = [a / 4 for a, _ in pairs], [b / 4 for _, b in pairs]
+    one, other = (decide_so_far(*both, loss_max=0.1) for both in ((new, old), (old, new)))
+    assert (one.difference, one.low, one.high) == (-other.difference, -other.high, -other.low)
+    assert one.low <= one.difference <= one.high and one.items == len(pairs)
+    again = shuffled.sample(pairs, len(pairs))
+    mixed = decide_so_far([a / 4 for a, _ in again], [b / 4 for _, b in again], loss_max=0.1)
+    assert (mixed.low, mixed.high) == pytest.approx((one.low, one.high))
+
+
+@given(st.integers(-8, 8), st.integers(1, 60), st.integers(0, 9))
+def test_so_far_knows_no_unit(first: int, items: int, seed: int) -> None:
+    new, old = np.random.default_rng(seed).integers(0, 5, (2, items)) / 4
+    plain = decide_so_far(new, old, loss_max=0.25)
+    scaled = decide_so_far(first + 4 * new, first + 4 * old, loss_max=1, score_min=first, score_max=first + 4)
+    assert (scaled.verdict, scaled.items_more) == (plain.verdict, plain.items_more)
+    assert (scaled.low / 4, scaled.high / 4) == pytest.approx((plain.low, plain.high))
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_more_of_the_same_decides_when_it_was_said_to(better: bool) -> None:
+    """One item in ten differs; as many more of these kinds as were announced are needed, and enough."""
+
+    def decided(tens: int) -> SoFar:
+        new, old = [1.0] * 10 * tens, ([1.0] * 9 + [0.0]) * tens
+        return decide_so_far(*((new, old) if better else (old, new)), loss_max=0.02)
+
+    found = decided(4)
+    assert found.verdict is Verdict.INCONCLUSIVE and found.items_more
+    tens = 4 + found.items_more // 10
+    assert decided(tens).verdict is Verdict.INCONCLUSIVE
+    assert decided(tens + 1).verdict is (Verdict.PASS if better else Verdict.FAIL)
+
+
+def test_equal_versions_pass_once_a_loss_would_have_shown() -> None:
+    """Of items without a failure 72 show that at most 5 % are lost: log(0.025) / log(0.95)."""
+    items = next(n for n in range(500) if decide_so_far([1] * n, [1] * n, loss_max=0.05).verdict == "pass")
+    assert 72 <= items <= 100
+    said = decide_so_far([1] * 40, [1] * 40, loss_max=0.05).items_more
+    assert said == items - 40
+
+
+def test_the_verdict_is_that_of_who_bets_against_the_limit() -> None:
+    """So its errors are those of a martingale, which the study of the gate counts (test_study_model_gate)."""
+    rng = np.random.default_rng(3)
+    for loss in (0.0, 0.1, 0.3):
+        new, old = rng.random(150) < 0.8 - loss, rng.random(150) < 0.8
+        better = (1 + new.astype(float) - old) / 2
+        won = [log_capitals(side, limit)[-1] for side, limit in ((better, 0.45), (1 - better, 0.55))]
+        verdict = decide_so_far(new, old, loss_max=0.1).verdict
+        assert [verdict is Verdict.PASS, verdict is Verdict.FAIL] == [one >= np.log(40) for one in won]
+
+
+def test_what_cannot_be_decided_so_far_is_said() -> None:
+    assert decide_so_far([], [], loss_max=0.1).items_more is None
+    for bad in ([1.01], [-0.01], [nan]):
+        with pytest.raises(InputError, match="not within 0"):
+            decide_so_far(bad, [1.0], loss_max=0.1)
+    with pytest.raises(InputError, match="loss_max must be positive"):
+        decide_so_far([1.0], [1.0], loss_max=0.0)
+
+
+def test_the_interval_of_a_ratio_says_where_there_is_nothing_to_divide_by() -> None:
+    tops, bottoms = np.arange(1.0, 11), np.ones(10)
+    assert interval(tops, bottoms) == interval(2 * tops, 2 * bottoms)
+    assert interval(tops, np.eye(10)[0])[1] == inf
+    assert interval(tops, 0 * bottoms) == (-inf, inf)

@@ -1,0 +1,191 @@
+"""Says when a model is no longer the one it was, looking after every number it gives. It knows no model.
+
+Numbers are compared with those of an anchor, taken when the model was as it should be. While it is the
+same, each new number is as likely to have any rank among all before it; who bets against that (conformal
+test martingale: Vovk, Gammerman and Shafer 2005; Volkhonskiy et al. 2017, arXiv:1706.03415) multiplies a
+capital of 1 by 1 / alpha, ever, in at most a share alpha of streams (Ville 1939), whatever form the numbers
+are of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmtwin.errors import InputError
+
+ANCHOR_MIN = 10
+"""Of fewer numbers, each new one has so few possible ranks that a change would go unseen for long."""
+CENSORED = -9999.0
+"""What counts for a log-probability that the model does not tell, being below those that it tells."""
+POWERS = np.array([0.1, 0.2, 0.4, 0.6, 0.8])
+CAP = 10
+"""The capital is held at so many times what alarms, so that it is soon below once a model is as it was."""
+_TINY = 1e-12
+
+Array = NDArray[np.float64]
+
+
+class Bets:
+    """A capital of 1, or several side by side, bet on ranks being extreme; `e_values` is what it has become.
+
+    Bettors hold that small p-values, or if `two_sided` large ones too, come more often: the density of a
+    bet is c p^(c-1), c being one of POWERS. All at once would have lost most of it before a late change:
+    therefore 1 / (n (n + 1)) of the first capital is put in before the n-th bet, and the rest waits.
+    """
+
+    def __init__(self, alpha: float, *, two_sided: bool, shape: tuple[int, ...] = ()) -> None:
+        self._cap = CAP / alpha
+        self._two_sided = two_sided
+        self._placed: Array = np.zeros((*shape, len(POWERS) * (1 + two_sided)))
+        self.bets = 0
+
+    @property
+    def e_values(self) -> Array:
+        """What each capital is now (shape)."""
+        found: Array = self._placed.sum(axis=-1) + self._waiting
+        return found
+
+    @property
+    def _waiting(self) -> float:
+        return 1 / (self.bets + 1)
+
+    def place(self, p_values: Array) -> None:
+        """Bet once more, on p-values (shape) that are uniform while nothing has changed."""
+        before = self._waiting
+        self.bets += 1
+        p = np.clip(p_values, _TINY, 1 - _TINY)[..., None]
+        odds = [POWERS * side ** (POWERS - 1) for side in ((p, 1 - p) if self._two_sided else (p,))]
+        self._placed += (before - self._waiting) / self._placed.shape[-1]
+        self._placed *= np.concatenate(odds, axis=-1)
+        placed = self._placed.sum(axis=-1, keepdims=True)
+        self._placed *= np.minimum(1, (self._cap - self._waiting) / placed)
+
+
+class Drift:
+    """Watches any numbers of a model, such as scores of its replies, against those of an anchor.
+
+    The numbers, anchor and stream together, must be exchangeable while nothing changes: taken in the same
+    way, over the same mix of inputs and load, in an order that says nothing. A change to higher or to lower
+    values is found, also a late one. It remembers all numbers, eight bytes each.
+    """
+
+    def __init__(self, anchor: Sequence[float], alpha: float = 0.05, seed: int = 0) -> None:
+        """Raises InputError for less than ten numbers, one not finite, or an alpha not within 0 to 1."""
+        self._level = _level(alpha)
+        self._known = _anchor(anchor, "the anchor")
+        self._bets = Bets(alpha, two_sided=True)
+        self._rng = np.random.default_rng(seed)
+
+    def update(self, x: float) -> float:
+        """Take one more number, and return the e-value. Raises InputError for one that is not finite."""
+        new = _finite(x)
+        self._bets.place(p_values(self._known, new, self._rng.random()))
+        self._known = np.append(self._known, new)
+        return self.e_value
+
+    @property
+    def e_value(self) -> float:
+        """How strongly all so far speaks for a change: 1 is not at all, and 1 / alpha alarms."""
+        return float(self._bets.e_values)
+
+    @property
+    def alarm(self) -> bool:
+        """Whether it alarms now: a model that is again as it was does not for long."""
+        return self.e_value >= self._level
+
+    @property
+    def observations(self) -> int:
+        """How many numbers it has taken since the anchor."""
+        return self._bets.bets
+
+
+class ProbeDrift:
+    """Watches log-probabilities of a few probe tokens, each measured several times for the anchor.
+
+    A probe is a token at a place of a fixed text, and what a change makes of it is not known beforehand: any
+    departure from the middle of its own measures counts, in units of how they scatter, so that what batching
+    makes of the numbers is no change. The anchor must be measured under the loads that come later. Nothing
+    but ranks matters: a probe with `n` measures gives an e-value of at most about (n + 1) / 4 a measure.
+    """
+
+    def __init__(self, anchors: Mapping[str, Sequence[float]], alpha: float = 0.05, seed: int = 0) -> None:
+        """Raises InputError without probes, and for a probe with less than ten measures or one not finite.
+
+        A token that the anchor model does not always tell of is no good probe. Raises it also for an alpha
+        that is not within 0 to 1.
+        """
+        self._level = _level(alpha)
+        if not anchors:
+            raise InputError("there is no probe: give tokens with their log-probabilities")
+        self._known = {probe: _anchor(given, f"the probe {probe!r}") for probe, given in anchors.items()}
+        self._bets = Bets(alpha, two_sided=False)
+        self._rng = np.random.default_rng(seed)
+
+    def update(self, probe: str, logprob: float | None) -> float:
+        """Take one more measure of a probe, None where the model does not tell it; return the e-value.
+
+        Raises InputError for a probe without anchor, or a number that is not finite.
+        """
+        if probe not in self._known:
+            raise InputError(
+                f"the probe {probe!r} has no anchor: measure it while the model is as it should be"
+            )
+        known = np.append(self._known[probe], CENSORED if logprob is None else _finite(logprob))
+        apart = departures(known)
+        self._bets.place(p_values(apart[:-1], apart[-1], self._rng.random()))
+        self._known[probe] = known
+        return self.e_value
+
+    @property
+    def e_value(self) -> float:
+        """How strongly all so far speaks for a change: 1 is not at all, and 1 / alpha alarms."""
+        return float(self._bets.e_values)
+
+    @property
+    def alarm(self) -> bool:
+        """Whether it alarms now: a model that is again as it was does not for long."""
+        return self.e_value >= self._level
+
+    @property
+    def observations(self) -> int:
+        """How many measures, that is probe tokens, it has taken since the anchor."""
+        return self._bets.bets
+
+
+def p_values(known: Array, new: Array | float, chance: Array | float) -> Array:
+    """The rank from above of `new` (...) in `known` (..., N) with it, as a share: uniform if exchangeable.
+
+    Ties are broken by `chance` (...), uniform from 0 to 1.
+    """
+    above = (known > np.asarray(new)[..., None]).sum(axis=-1)
+    level = (known == np.asarray(new)[..., None]).sum(axis=-1)
+    found: Array = (above + chance * (level + 1)) / (known.shape[-1] + 1)
+    return found
+
+
+def departures(measures: Array) -> Array:
+    """How far each of the measures (..., N) is from the median of all, which knows no order of them."""
+    found: Array = np.abs(measures - np.median(measures, axis=-1, keepdims=True))
+    return found
+
+
+def _level(alpha: float) -> float:
+    if not 0 < alpha < 1:
+        raise InputError(f"alpha is the share of false alarms, between 0 and 1, and not {alpha}")
+    return 1 / alpha
+
+
+def _anchor(given: Sequence[float], whose: str) -> Array:
+    found = np.array(given, dtype=np.float64)
+    if found.size < ANCHOR_MIN or not np.isfinite(found).all():
+        raise InputError(f"{whose} has {found.size} measures: give at least {ANCHOR_MIN}, all of them finite")
+    return found
+
+
+def _finite(x: float) -> float:
+    if not np.isfinite(x):
+        raise InputError(f"{x} cannot be compared with an anchor: give a finite number")
+    return x
