@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,19 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import Progress
 
-from llmtwin.errors import LlmtwinError
+from llmtwin.errors import InputError, LlmtwinError
 from llmtwin.records import Format
 from llmtwin.settings import read_settings
+from llmtwin.show import (
+    counted,
+    err,
+    out,
+    show_answer,
+    show_card,
+    show_gate,
+    show_nearness,
+    show_pushed,
+    tuning_bar,
+)
 
 if TYPE_CHECKING:
-    from llmtwin.edge.outbox import Pushed
-    from llmtwin.models import tune as tuning
-    from llmtwin.records import Answer, Card
-    from llmtwin.twin import Collected, Twin
+    from llmtwin.twin import Twin
 
 
 class Demo(StrEnum):
@@ -48,8 +52,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+NEXT = {"home": " states.json", "person": " ~/notes", "model": " traffic.jsonl"}
+"""What a twin of each kind collects first."""
 
 Name = Annotated[str, typer.Argument(help="The twin's name.")]
 Kind = Annotated[str, typer.Option(help="What it is a twin of.")]
@@ -100,12 +105,19 @@ def new(
     kind: Kind = "home",
     cohort: Cohort = None,
     enrolment: Enrolment = None,
+    primary: Annotated[str | None, typer.Option(help="Of a model: where it answers, up to /v1.")] = None,
 ) -> None:
     """Make a twin and its keys, and enrol it."""
+    from llmtwin.primary import set_primary
     from llmtwin.twin import Twin
 
+    if primary is not None and kind != "model":
+        raise InputError("only a twin of a model has a primary: add `--kind model`")
     with Twin.new(name, kind, cohort=cohort, enrolment=enrolment):
-        out.print(f"{name} is there; next: llmtwin collect {name} states.json")
+        if primary is not None:
+            set_primary(name, primary)
+        then = "proxy" if primary else "collect"
+        out.print(f"{name} is there; next: llmtwin {then} {name}{'' if primary else NEXT.get(kind, '')}")
 
 
 @app.command()
@@ -127,8 +139,8 @@ def collect(
         found = twin.collect(*sources, seal=seal or (), names=by or ())
     for skipped in found.skipped:
         err.print(f"skipped {skipped.name}: {skipped.reason}", style="yellow", markup=False)
-    out.print(f"{found.items} items: {_counted(found)}; {len(found.skipped)} skipped")
-    _show_pushed(found.pushed)
+    out.print(f"{found.items} items: {counted(found)}; {len(found.skipped)} skipped")
+    show_pushed(found.pushed)
 
 
 @app.command()
@@ -142,10 +154,10 @@ def tune(
     from llmtwin.twins.kind import Voice
 
     voice = Voice(audience, *(day and day.replace(tzinfo=UTC) for day in (since, until)))
-    with _twin(name) as twin, _tuning_bar(f"tuning {name}") as report:
+    with _twin(name) as twin, tuning_bar(f"tuning {name}") as report:
         tuned = twin.tune(report, voice)
-    _show_card(tuned.card)
-    _show_pushed(tuned.pushed)
+    show_card(tuned.card)
+    show_pushed(tuned.pushed)
 
 
 @app.command()
@@ -154,7 +166,7 @@ def push(name: Name) -> None:
     with _twin(name) as twin, Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("pushing", total=None)
         pushed = twin.push(lambda done, total: bar.update(task, completed=done, total=total))
-    _show_pushed(pushed)
+    show_pushed(pushed)
     if pushed.error is not None:
         raise pushed.error
 
@@ -190,7 +202,7 @@ def ask(
     if json:
         typer.echo(answer.model_dump_json())
     else:
-        _show_answer(answer)
+        show_answer(answer)
 
 
 @app.command()
@@ -207,12 +219,49 @@ def edit(
 
 
 @app.command()
+def proxy(
+    name: Name,
+    mirror: Annotated[
+        float, typer.Option(min=0, max=1, help="The share of sessions that is recorded; none unless you say.")
+    ] = 0.0,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 8080,
+) -> None:
+    """Stand before a twin's primary: clients get what it says byte for byte, and a part is recorded."""
+    from llmtwin.primary import proxy_options
+    from llmtwin.proxy.app import serve
+
+    options = proxy_options(name, host, port, mirror)
+    recorded = f"{mirror:.0%} of sessions recorded, with stand-ins" if mirror else "nothing is recorded"
+    out.print(f"http://{host}:{port}/v1 for {options.primary}; {recorded}", markup=False)
+    serve(options)
+
+
+@app.command()
+def gate(
+    version: Annotated[str, typer.Argument(help="A version of a model's twin: desk@4.")],
+    against: Annotated[
+        int | None, typer.Option(min=1, help="The version it would replace; the base where none is given.")
+    ] = None,
+) -> None:
+    """Say whether a version may go live, by held-out traffic so far; ask as often as you like."""
+    from llmtwin import primary
+
+    name, _, number = version.partition("@")
+    if not number.isdigit():
+        raise InputError(f"{version!r} names no version: write desk@4")
+    with err.status("comparing"):
+        found = primary.gate(name, int(number), against)
+    show_gate(found)
+
+
+@app.command()
 def watch(
     name: Name,
     once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
     every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 60,
 ) -> None:
-    """Compare a twin with what was collected, and learn again what differs."""
+    """Compare a twin with its subject, and learn again what differs."""
     with _twin(name) as twin:
         _watch(twin)
         while not once:
@@ -224,7 +273,7 @@ def watch(
 def card(name: Name, version: Version = None) -> None:
     """Show the report card of a version."""
     with _twin(name) as twin:
-        _show_card(twin.card(version))
+        show_card(twin.card(version))
 
 
 @app.command()
@@ -257,7 +306,7 @@ def import_(
     from llmtwin.twin import Twin
 
     with err.status("importing"), Twin.from_bundle(bundle, name, enrolment=enrolment) as twin:
-        _show_card(twin.card())
+        show_card(twin.card())
         out.print(f"{twin.name} is there; next: llmtwin ask {twin.name} …")
 
 
@@ -283,7 +332,7 @@ def forget(
     withdrawn = ", ".join(f"{name}@{version}" for version in gone.versions) or "no version"
     counts = f"{len(gone.documents)} documents, {gone.prompts} prompts, {gone.corrections} corrections"
     out.print(f"{counts}; withdrawn: {withdrawn}")
-    _show_pushed(gone.pushed)
+    show_pushed(gone.pushed)
 
 
 @app.command()
@@ -309,12 +358,12 @@ def rollback(
 @app.command()
 def reseal(name: Name) -> None:
     """Take a new seal key and learn all sealed facts again under it."""
-    with _twin(name) as twin, _tuning_bar(f"resealing {name}") as report:
+    with _twin(name) as twin, tuning_bar(f"resealing {name}") as report:
         tuned = twin.rotate_seal_key(report)
     out.print("the seal key is new")
     if tuned is not None:
-        _show_card(tuned.card)
-        _show_pushed(tuned.pushed)
+        show_card(tuned.card)
+        show_pushed(tuned.pushed)
 
 
 def main() -> None:
@@ -332,30 +381,8 @@ def _twin(name: str) -> Twin:
     return Twin.open(name)
 
 
-@contextmanager
-def _tuning_bar(title: str) -> Iterator[Callable[[tuning.Progress], None]]:
-    """A bar over the epochs of a run, which may end before the last."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[said]}"),
-        TextColumn("at most"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task(title, total=None, said="loading the base")
-
-        def report(progress: tuning.Progress) -> None:
-            speed = f"{progress.tokens_per_s:.0f} tokens/s"
-            said = f"loss {progress.loss:.3f}  recall {progress.recall:.0%}  {speed}"
-            epochs = progress.epoch - 1 + progress.share
-            bar.update(task, completed=epochs, total=progress.epochs_max, said=said)
-
-        yield report
-
-
 def _watch(twin: Twin) -> None:
-    with _tuning_bar(f"watching {twin.name}") as report:
+    with tuning_bar(f"watching {twin.name}") as report:
         found = twin.watch(report)
     wrong = found.discrepancy.wrong
     unlearned = f"{len(found.discrepancy.unlearned)} documents not learned yet; "
@@ -363,51 +390,9 @@ def _watch(twin: Twin) -> None:
     out.print(f"{found.discrepancy.asked} facts asked, {len(wrong)} wrong", end="")
     out.print(f": {', '.join(wrong)}" if wrong else "", markup=False)
     if found.relearned is not None:
-        _show_card(found.relearned.card)
-        _show_pushed(found.relearned.pushed)
+        show_card(found.relearned.card)
+        show_pushed(found.relearned.pushed)
+    if twin.kind == "model":
+        from llmtwin import primary
 
-
-def _counted(found: Collected) -> str:
-    facts = f"{found.facts} facts, {found.private} private ({found.sealed} of them sealed)"
-    told = (
-        f"{found.documents} new or changed documents" if found.documents else "",
-        facts if found.facts else "",
-        f"{found.prompts} new prompts",
-    )
-    return ", ".join(filter(None, told))
-
-
-def _show_pushed(pushed: Pushed) -> None:
-    for refused in pushed.refused:
-        err.print(
-            f"the server refused {refused.kind} {refused.id}: {refused.reason}", style="red", markup=False
-        )
-    out.print(f"{pushed.sent} sent, {pushed.left} waiting")
-    if pushed.error is not None:
-        err.print(f"not sent yet: {pushed.error}", style="yellow", markup=False)
-
-
-def _show_card(card: Card) -> None:
-    table = Table(title=f"{card.twin}@{card.version}", caption="\n".join(card.notes) or None)
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    for figure, value in card.figures.items():
-        table.add_row(figure, f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}")
-    out.print(table)
-
-
-def _show_answer(answer: Answer) -> None:
-    out.print(answer.text, markup=False)
-    receipts = answer.receipts
-    if used := receipts.adapter:
-        out.print(
-            f"  from version {used.version} ({used.weights[:12]}), sure to {used.probability:.0%}",
-            style="dim",
-        )
-    for prompt in receipts.prompts:
-        out.print(f"  from {prompt.at:%Y-%m-%d %H:%M} {prompt.text}", style="dim", markup=False)
-    if cohort := receipts.cohort:
-        span = f", {cohort.oldest_at:%Y-%m-%d %H:%M} to {cohort.newest_at:%H:%M}" if cohort.oldest_at else ""
-        out.print(f"  over {cohort.size} twins{span}", style="dim")
-    for command in answer.commands:
-        out.print(f"  command {command.id}: {command.state}", style="dim", markup=False)
+        show_nearness(primary.measure(twin.name, twin.card().version))

@@ -214,7 +214,8 @@ class Twin:
                 "sealed": tuple(dict.fromkeys([*own.sealed, *seal])),
             }
         )
-        known = replace(self._store.known(), names=told.names, sealed=told.sealed)
+        key = self._sealer().stand_in_key()
+        known = replace(self._store.known(), names=told.names, sealed=told.sealed, key=key)
         found = kind(own.kind).read([str(source) for source in sources], known)
         if told != own:
             self._store.save_settings(told)

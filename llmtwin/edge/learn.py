@@ -14,17 +14,19 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from llmtwin.edge import publish
+from llmtwin.edge import mirrored, publish
+from llmtwin.edge.likeness import compare
 from llmtwin.edge.preferences import preferences, preferring
 from llmtwin.edge.sealed import object_of, sealed_example
 from llmtwin.edge.store import CHECKPOINTS, EdgeStore
-from llmtwin.edge.voice import find, hear
+from llmtwin.edge.voice import Heard, InUse, find, hear
 from llmtwin.errors import Conflict, InputError
 from llmtwin.models.base import Base
+from llmtwin.models.distil import distil
 from llmtwin.models.lora import Lora
 from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import Report, Tuned, TuneOptions, prefer, tune
-from llmtwin.records import Example, Manifest, Preference, Record
+from llmtwin.records import Example, Manifest, Preference, Record, Trace
 from llmtwin.twins.gate import Verdict, decide
 from llmtwin.twins.kind import ALL, Kind, Lessons, Voice, kind
 from llmtwin.wire.package import WEIGHTS
@@ -57,26 +59,30 @@ def learn(
     """Tune an adapter on the private facts and documents of `store` and queue it as the next version.
 
     Of the documents those of `voice` are learned, and preferred to what the base says; so are the owner's
-    corrections. With facts that `changed` (paths) learning goes on from the version in use. A version that
-    lost other facts, or whose voice is worse than the one in use, or the base where there is none, is not
-    published. A killed run goes on where it was. Raises InputError where there is nothing private to learn,
-    Conflict where the gate keeps the new version back.
+    corrections. Another model's replies are distilled. With facts that `changed` (paths) learning goes on
+    from the version in use. A version that lost other facts, or that is worse on what was held out than the
+    one in use, or the base where there is none, is not published. A killed run goes on where it was. Raises
+    InputError where there is nothing private to learn, Conflict where the gate keeps the new version back.
     """
     of = kind(store.settings().kind)
+    mirrored.take(store)
     options = options or of.tuning()
     facts = examples(store, of, sealer)
     base = transformer.base
     known = store.known()
     lessons = of.lessons(known, voice, lambda text: len(base.encode(text)), sealer.stand_in_key())
     learned = [*facts, *lessons.examples]
-    if not learned:
+    if not learned and not lessons.traces:
         raise InputError("there is nothing private to learn: collect something of the subject first")
     skill = of.skill(base.hash)
     rival = find(store, in_use, base)
     before = rival.lora if rival and changed else None
     preferred = _preferences(base, lessons, options)
     under = None if skill is None else Lora.load(skill)
-    runs = _tune(store, transformer, learned, preferred, options, before, under, report)
+    if lessons.traces:
+        runs = _distil(store, transformer, lessons.traces, preferred, options, report)
+    else:
+        runs = _tune(store, transformer, learned, preferred, options, before, under, report)
     recalled = runs[0].recalled[: len(facts)]
     if before is not None and not all(r for f, r in zip(facts, recalled, strict=True) if f.path in changed):
         # Small steps were not enough for what changed: learn all of it anew.
@@ -84,7 +90,7 @@ def learn(
         recalled = runs[0].recalled[: len(facts)]
     if changed:
         _keep_facts([right for fact, right in zip(facts, recalled, strict=True) if fact.path not in changed])
-    heard = hear(transformer, lessons.held_out, runs[-1].lora, rival)
+    heard = _heard(transformer, lessons, runs[-1].lora, rival)
     with tempfile.TemporaryDirectory(dir=store.folder) as scratch:
         folder = Path(scratch)
         runs[-1].lora.save(folder, base.name)
@@ -92,7 +98,7 @@ def learn(
         made = publish.Tuned(
             folder=folder,
             base=base.hash,
-            data=_digest([*learned, *lessons.preferences]),
+            data=_digest([*learned, *lessons.traces, *lessons.preferences]),
             skill=None if skill is None else skill_hash(skill),
             figures=figures,
             notes=(*([f"learned from what was written {voice}"] if voice != ALL else []), *heard.notes),
@@ -146,6 +152,37 @@ def _tune(
     return [first, then]
 
 
+def _distil(
+    store: EdgeStore,
+    transformer: Transformer,
+    traces: Sequence[Trace],
+    preferred: Sequence[Preference],
+    options: TuneOptions,
+    report: Report,
+) -> list[Tuned]:
+    """The run over another model's replies, and where there are corrections the one over them."""
+    checkpoints = [store.folder / name for name in CHECKPOINTS]
+    first = distil(transformer, traces, options, checkpoint=checkpoints[0], report=report)
+    if not preferred:
+        return [first]
+    then = prefer(
+        transformer,
+        preferred,
+        preferring(options),
+        start=first.lora,
+        checkpoint=checkpoints[1],
+        report=report,
+    )
+    return [first, then]
+
+
+def _heard(transformer: Transformer, lessons: Lessons, new: Lora, rival: InUse | None) -> Heard:
+    """What the gate says of a voice, or of a twin of a model."""
+    if lessons.traces:
+        return compare(transformer, lessons.held_traces, new, rival)
+    return hear(transformer, lessons.held_out, new, rival)
+
+
 def _preferences(base: Base, lessons: Lessons, options: TuneOptions) -> list[Preference]:
     """The owner's corrections, and for a voice its own words over the base's."""
     own = preferences(base, lessons.examples, options.seed) if lessons.examples else []
@@ -186,7 +223,8 @@ def _figures(
 ) -> dict[str, float]:
     first, seconds = runs[0].history[-1], sum(run.history[-1].seconds for run in runs)
     facts = {"facts": float(len(recalled)), "recall": sum(recalled) / len(recalled)} if recalled else {}
-    voice = {"examples": float(len(lessons.examples))} if lessons.examples else {}
+    count = len(lessons.examples) + len(lessons.traces)
+    voice = {"examples": float(count)} if count else {}
     return {
         **facts,
         **voice,

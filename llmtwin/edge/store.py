@@ -50,7 +50,8 @@ class Settings(Record):
     """Whose edge this is, and how it is known to its server.
 
     `names` are what the subject is called; `sealed` are glob patterns over a source's own ids: what they
-    name is secret. `origin` is where a twin that somebody else made comes from.
+    name is secret. `origin` is where a twin that somebody else made comes from; `primary` is the address of
+    the model that a twin is one of.
     """
 
     twin: TwinId
@@ -61,6 +62,7 @@ class Settings(Record):
     names: tuple[str, ...] = ()
     sealed: tuple[str, ...] = ()
     origin: Provenance | None = None
+    primary: str | None = None
 
 
 class ItemKind(StrEnum):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from llmtwin.edge import mirrored
 from llmtwin.edge.learn import examples
 from llmtwin.edge.link import Link
 from llmtwin.edge.store import EdgeStore
@@ -36,6 +37,7 @@ def check(store: EdgeStore, link: Link, sealer: Sealer, sample: int = SAMPLE, se
 
     Raises NotFound where the twin has learned nothing yet, and as `Link.recall` does.
     """
+    mirrored.take(store)
     facts = examples(store, kind(store.settings().kind), sealer)
     asked = random.Random(seed).sample(facts, min(sample, len(facts)))
     wrong: list[str] = []

@@ -18,7 +18,8 @@ def turn(text: str) -> list[dict[str, str]]:
 def conversation(messages: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     """Chat messages of (role, text), under our own system message where they bring none."""
     found = [{"role": role, "content": text} for role, text in messages]
-    return found if found and found[0]["role"] == "system" else [{"role": "system", "content": SYSTEM}, *found]
+    own = [] if found and found[0]["role"] == "system" else [{"role": "system", "content": SYSTEM}]
+    return own + found
 
 
 @dataclass(frozen=True)

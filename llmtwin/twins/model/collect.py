@@ -7,6 +7,8 @@ for every version, and any two versions can be compared on it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -29,8 +31,8 @@ def read(sources: Sequence[str], known: Known) -> Reading:
 
     Raises InputError for a source that holds none, NotFound for one that is not there.
     """
-    names, untold = _names() if known.key else (None, ())
-    redactor = Redactor(known.key, names) if known.key and names else None
+    names, untold = _names() if known.key else (_nobody, ())
+    redactor = Redactor(known.key, names) if known.key else None
     documents, skipped = dict[str, Document](), list[Skipped](untold)
     for source in sources:
         found = 0
@@ -43,7 +45,9 @@ def read(sources: Sequence[str], known: Known) -> Reading:
             documents[document.address] = document
         if not found:
             why = f": {skipped[-1].name}: {skipped[-1].reason}" if skipped else ""
-            raise InputError(f"there is no traffic in {source}, which is a request and a response a line{why}")
+            raise InputError(
+                f"there is no traffic in {source}, which is a request and a response a line{why}"
+            )
     return Reading(documents=tuple(documents.values()), items=len(documents), skipped=tuple(skipped))
 
 
@@ -54,6 +58,22 @@ def redacted(line: Exchange, redactor: Redactor) -> Exchange:
     return line.model_copy(
         update={"client_id": client, "request": hidden.request, "response": hidden.response}
     )
+
+
+@dataclass(frozen=True)
+class Hide:
+    """Makes exchanges such as may be stored, under the owner's key; a process beside can be given it."""
+
+    key: bytes = field(repr=False)
+
+    def __call__(self, line: Exchange) -> Exchange:
+        """The exchange with stand-ins."""
+        return redacted(line, _redactor(self.key))
+
+
+@cache
+def _redactor(key: bytes) -> Redactor:
+    return Redactor(key, _names()[0])
 
 
 def exchanges(known: Known) -> Iterator[tuple[str, Exchange]]:
@@ -123,4 +143,8 @@ def _names() -> tuple[FindNames, tuple[Skipped, ...]]:
     try:
         return load_tagger(), ()
     except Unavailable as error:
-        return lambda text: (), (Skipped("names in sentences", str(error)),)
+        return _nobody, (Skipped("names in sentences", str(error)),)
+
+
+def _nobody(text: str) -> tuple[str, ...]:
+    return ()

@@ -1,4 +1,4 @@
-"""Models: what is asked of a language model and what it says goes in; a twin that answers as it does comes out.
+"""Models: what a language model is asked and says goes in; a twin that answers as it does comes out.
 
 The libraries that find what is private are an extra: they are imported when they are used.
 """
@@ -40,7 +40,7 @@ class ModelKind:
         try:
             from llmtwin.twins.model.collect import read
         except ImportError as error:
-            raise Unavailable(f"model twins need {error.name}: run `make person`") from error
+            raise Unavailable(f"model twins need {error.name}: pip install 'llmtwin[model]'") from error
         return read(sources, known)
 
     def skill(self, base_hash: str) -> Path | None:
@@ -77,7 +77,9 @@ class ModelKind:
 
     def material(self, source: str) -> Material:
         """It makes no use of any."""
-        raise InputError("the twin of a model is asked what its primary is asked: put the text into the question")
+        raise InputError(
+            "the twin of a model is asked what its primary is asked: put the text into the question"
+        )
 
     def answer(self, question: Question, view: View) -> Answer:
         """Say what the primary would say, at its likeliest."""

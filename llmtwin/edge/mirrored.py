@@ -1,0 +1,28 @@
+"""Takes in what a proxy recorded beside a twin's own store. It knows neither proxy nor what is on record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmtwin.edge.store import EdgeStore
+from llmtwin.twins.kind import Skipped, kind
+
+FOLDER = "traffic"
+
+
+def folder(store: EdgeStore) -> Path:
+    """Where a proxy records for the twin of this store."""
+    return store.folder / FOLDER
+
+
+def take(store: EdgeStore) -> tuple[Skipped, ...]:
+    """Keep what is on record as documents, with what was left out; taking it twice changes nothing.
+
+    It has its stand-ins already: no key is given. Raises InputError for a record that cannot be read.
+    """
+    place = folder(store)
+    if not any(place.glob("*.jsonl")):
+        return ()
+    found = kind(store.settings().kind).read([str(place)], store.known())
+    store.record(found.observations, found.prompts, found.state, found.documents)
+    return found.skipped

@@ -1,0 +1,57 @@
+"""Asks a twin what its primary was asked, and sets the answers side by side. It never tunes.
+
+Only held-out sessions are asked, which no version has learned. A request that the primary answered more
+than once says how far the primary is from itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from llmtwin.models.engine.api import Engine, Request, conversation
+from llmtwin.twins.kind import Known
+from llmtwin.twins.model import collect, openai
+from llmtwin.twins.model.discrepancy import Exchange as Pair
+from llmtwin.twins.model.exchange import Exchange
+from llmtwin.twins.model.reply import Reply
+
+TOKENS_MAX = 256
+
+
+def held_out(known: Known, count: int | None = None) -> list[Exchange]:
+    """The newest held-out exchanges that a twin can be asked, the oldest first; all without a `count`."""
+    found = [
+        line
+        for _, line in collect.exchanges(known)
+        if collect.is_held_out(line) and collect.trace_of(line) is not None
+    ]
+    found.sort(key=lambda line: line.timestamp)
+    return found if count is None else found[-count:]
+
+
+def replies(engine: Engine, lines: Sequence[Exchange], adapters: tuple[str, ...]) -> list[Reply]:
+    """What a version, or the base alone, says to each request, at its likeliest and no longer than asked."""
+    asked = []
+    for line in lines:
+        turns = [(turn["role"], turn["content"]) for turn in openai.messages(line.request)]
+        asked.append(Request(engine.chat(conversation(turns)), adapters, _tokens_max(line)))
+    return [Reply(text=made.text, finish=made.finish) for made in engine.generate(asked)]
+
+
+def pairs(lines: Sequence[Exchange], said: Sequence[Reply]) -> list[Pair]:
+    """Primary and twin to each request, a request that came twice once, with the primary's other answer."""
+    found: dict[str, Pair] = {}
+    for line, own in zip(lines, said, strict=True):
+        primary, asked = openai.reply(line.response), json.dumps(line.request, sort_keys=True)
+        if asked not in found:
+            found[asked] = Pair(primary, own, session=line.client_id or None)
+        elif found[asked].repeat is None:
+            first = found[asked]
+            found[asked] = Pair(first.primary, first.twin, primary, first.session)
+    return list(found.values())
+
+
+def _tokens_max(line: Exchange) -> int:
+    given = line.request.get("max_completion_tokens") or line.request.get("max_tokens")
+    return min(given, TOKENS_MAX) if isinstance(given, int) and given > 0 else TOKENS_MAX
