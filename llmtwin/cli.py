@@ -392,7 +392,7 @@ def _watch(twin: Twin) -> None:
     if found.relearned is not None:
         show_card(found.relearned.card)
         show_pushed(found.relearned.pushed)
-    if twin.kind == "model":
-        from llmtwin import primary
+    from llmtwin import primary
 
+    if primary.is_of_model(twin.name):
         show_nearness(primary.measure(twin.name, twin.card().version))

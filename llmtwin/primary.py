@@ -46,6 +46,15 @@ class Nearness:
     measured: Discrepancy
 
 
+def is_of_model(name: str, settings: Settings | None = None) -> bool:
+    """Whether the twin of that name is one of a model. Raises NotFound."""
+    from llmtwin.twin import Twin
+
+    settings = settings or read_settings()
+    with Twin.open(name, settings), EdgeStore(settings.edge_folder / name) as store:
+        return store.settings().kind == "model"
+
+
 def set_primary(name: str, url: str, settings: Settings | None = None) -> None:
     """Keep where the primary of a twin answers, up to and with `/v1`. Raises InputError for no address."""
     from pydantic import HttpUrl, TypeAdapter, ValidationError
@@ -53,9 +62,7 @@ def set_primary(name: str, url: str, settings: Settings | None = None) -> None:
     try:
         TypeAdapter(HttpUrl).validate_python(url)
     except ValidationError:
-        raise InputError(
-            f"{url[:200]!r} is no address of a primary: give it as http://host:port/v1"
-        ) from None
+        raise InputError(f"{url[:200]!r} is no address: give the primary's as http://host:port/v1") from None
     with _store(name, settings) as store:
         store.save_settings(store.settings().model_copy(update={"primary": url.rstrip("/")}))
 
@@ -78,9 +85,7 @@ def proxy_options(
     with _store(name, settings) as store:
         own = store.settings()
         if own.primary is None:
-            raise InputError(
-                f"{name} has no primary: make it with `llmtwin new {name} --kind model --primary URL`"
-            )
+            raise InputError(f"{name} has no primary: give its address with `llmtwin new … --primary URL`")
         key = Sealer(load_or_create(store.folder / SEAL_KEY)).stand_in_key()
         recorded = MirrorOptions(mirrored.folder(store), name, Hide(key), mirror) if mirror else None
         return ProxyOptions(own.primary, host, port, mirror=recorded)
@@ -181,11 +186,7 @@ def _version(store: EdgeStore, version: int) -> Path:
 
 def _store(name: str, settings: Settings | None) -> EdgeStore:
     """The store of a twin of a model. Raises NotFound, or InputError for a twin of another kind."""
-    from llmtwin.twin import Twin
-
     settings = settings or read_settings()
-    with Twin.open(name, settings):
-        store = EdgeStore(settings.edge_folder / name)
-    if store.settings().kind != "model":
+    if not is_of_model(name, settings):
         raise InputError(f"{name} is no twin of a model: make one with `llmtwin new NAME --kind model`")
-    return store
+    return EdgeStore(settings.edge_folder / name)
