@@ -40,6 +40,23 @@ _NOBODY = frozenset(
     all everyone everybody team folks there both guys friends sir madam colleagues zusammen alle again
     """.split()  # noqa: SIM905 (a list of a word a line would hide the rest)
 )
+# What is greeted in a chat, or signs it, and has no name.
+_ROLES = frozenset(
+    """
+    support customer agent service sales doctor patient assistant student teacher tutor bot user client friend
+    hiring manager human nurse account billing order help name unknown none null true false your my
+    """.split()  # noqa: SIM905 (as above)
+)
+_LAST = r"(?: (?!and\b|but\b|i\b|from\b|with\b|my\b|on\b|the\b|can\b|is\b|so\b|at\b|in\b)[^\W\d_]{2,})"
+_INTRODUCED = (
+    re.compile(
+        rf"\bmy (?:full |first |last |sur)?name(?:'s|\u2019s| is|:) +([^\W\d_]{{2,}}{_LAST}{{0,2}})", re.I
+    ),
+    re.compile(rf"\b({_WORD} {_WORD}),? here\b"),
+    re.compile(rf"\b(?:Mr|Mrs|Ms|Miss|Dr|Doctor|Prof)\.? +({_WORD}(?: {_WORD})?)"),
+    re.compile(rf"(?<![^\W_])(?i:name)[\"'`]?\s*[:=]\s*[\"'`]?({_WORD}(?: {_WORD}){{0,3}})"),
+)
+_LETTERS_MIN = 3
 _SEVERAL = re.compile(r",? and |,? und | et | y | & |, ")
 
 
@@ -54,6 +71,19 @@ def load_tagger() -> Tagger:
         ) from error
     recognise = model.load(exclude=["tagger", "parser", "attribute_ruler", "lemmatizer"])
     return lambda text: [found.text for found in recognise(text).ents if found.label_ == "PERSON"]
+
+
+def chatted(text: str, tagger: Tagger | None = None) -> frozenset[str]:
+    """The names in one text of a chat, in full and the words of them: whoever says them, and of whom."""
+    found = greeted(text) | addressees(text)
+    for pattern in _INTRODUCED:
+        found |= in_groups(pattern, text)
+    if tagger is not None:
+        said = set(re.findall(r"[^\W\d_]+", text))
+        names = [name for part in parts(text) for name in tagged(part, tagger)]
+        found |= {name for name in names if not all(word.lower() in said for word in name.split())}
+    found |= {word[0].upper() + word[1:] for name in found if " " in name for word in name.split()}
+    return frozenset(name for name in found if _is_of_somebody(name))
 
 
 def tagged(text: str, tagger: Tagger) -> list[str]:
@@ -107,6 +137,15 @@ def is_of_a_product(word: str) -> bool:
 def bare(word: str) -> str:
     """A word without what may follow a name: an apostrophe and s, a sign."""
     return re.sub(r"['\u2019]s\Z", "", word.strip()).rstrip(".,'\u2019-")
+
+
+def _is_of_somebody(name: str) -> bool:
+    words = name.split()
+    return (
+        len(name) >= _LETTERS_MIN
+        and not any(map(is_of_a_product, words))
+        and not any(word.casefold() in _ROLES or word.casefold() in _NOBODY for word in words)
+    )
 
 
 def _is_readable(name: str) -> bool:

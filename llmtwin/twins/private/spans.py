@@ -7,7 +7,7 @@ What has a form is found by its form and its check digits; names are those it is
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 
 from phonenumbers import Leniency, PhoneNumberMatcher
@@ -35,6 +35,9 @@ class Span(Record):
     end: int
     kind: SpanKind
 
+
+AGAIN_CHARS_MIN = 6
+"""What is shorter may stand for something else in another place."""
 
 Finder = Callable[[str], Iterator[Span]]
 
@@ -118,6 +121,14 @@ class Marker:
             yield from (span_of(match, SpanKind.NAME) for match in self._names.finditer(text))
         for find in self._also:
             yield from find(text)
+
+
+def again(found: Mapping[str, SpanKind]) -> Finder:
+    """Finds what was found before, word for word, where nothing but that gives it away."""
+    known = {said: kind for said, kind in found.items() if len(said) >= AGAIN_CHARS_MIN}
+    either = "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
+    pattern = re.compile(rf"(?<!\w)(?:{either})(?!\w)" if known else r"(?!)")
+    return lambda text: (span_of(match, known[match[0]]) for match in pattern.finditer(text))
 
 
 def _names_pattern(names: Iterable[str]) -> re.Pattern[str] | None:

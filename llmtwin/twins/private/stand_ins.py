@@ -62,7 +62,7 @@ def _stand_in(said: str, kind: SpanKind, key: bytes) -> str:
 
 def _mail(said: str, key: bytes) -> str:
     """Another address, spelled as this one is: `@` or `at`, `.` or `dot`."""
-    *_, at = _AT.finditer(said)
+    at = next(_AT.finditer(said))
     local, domain = said[: at.start()], said[at.end() :]
     *_, dot = _DOT.finditer(domain)
     kept = frozenset() if at[0] == "@" else frozenset({"dot"})
