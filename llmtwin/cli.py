@@ -37,6 +37,7 @@ class Demo(StrEnum):
 
     HOME = "home"
     PERSON = "person"
+    MODEL = "model"
 
 
 class Study(StrEnum):
@@ -65,19 +66,25 @@ Version = Annotated[int | None, typer.Option(min=1, help="A version; the live on
 
 @app.command()
 def demo(
-    kind: Annotated[Demo, typer.Option(help="Which twins: homes, or persons.")] = Demo.HOME,
+    kind: Annotated[Demo, typer.Option(help="Which twins: homes, persons, or a model.")] = Demo.HOME,
     homes: Annotated[int, typer.Option(min=1, help="How many homes.")] = 4,
     out: Annotated[
-        Path | None, typer.Option(help="Where report and result go: out/demo, for persons out/demo-person.")
+        Path | None,
+        typer.Option(help="Where report and result go; else out/demo, with -person or -model."),
     ] = None,
     phrasings: Annotated[Path | None, typer.Option(help="Other phrasings to test homes with.")] = None,
 ) -> None:
-    """Run a case for real: homes learn, people ask, orders go down; or persons become twins, and write."""
+    """Run a case for real: homes learn and are asked; persons become twins, and write; a desk is shadowed."""
     settings = read_settings()
     if kind is Demo.PERSON:
         from llmtwin.study import person_demo
 
         person_demo.run(person_demo.PersonDemoOptions(settings, out or Path("out/demo-person")))
+        return
+    if kind is Demo.MODEL:
+        from llmtwin.study import model_demo
+
+        model_demo.run(model_demo.ModelDemoOptions(settings, out or Path("out/demo-model")))
         return
     from llmtwin.study import demo as study
     from llmtwin.study.processes import DemoOptions

@@ -117,14 +117,12 @@ def measure(name: str, version: int, sample: int = SAMPLE, settings: Settings | 
 
 
 def gate(name: str, candidate: int, in_use: int | None = None, settings: Settings | None = None) -> SoFar:
-    """Whether a version may take the place of another, or of the base, by held-out replies so far.
+    """Whether a version may take the place of another, or of the base, by held-out sessions so far.
 
-    The score of a session is how much of the primary's own probability a version gives to what the primary
-    said, exp(-KL) a token on average, from 0 to 1. It may be looked at as often as one likes. The decision
-    is kept in the twin's log, whose lines are chained. Raises as `measure`.
+    It may be looked at as often as one likes. The decision is kept in the twin's log, whose lines are
+    chained. Raises as `scores`, and NotFound for a version that is not here.
     """
     from llmtwin.models.lora import Lora
-    from llmtwin.models.transformer import Transformer
     from llmtwin.twins.decisions import Decisions
     from llmtwin.twins.gate import decide_so_far
 
@@ -133,31 +131,36 @@ def gate(name: str, candidate: int, in_use: int | None = None, settings: Setting
         mirrored.take(store)
         new = Lora.load(_version(store, candidate))
         old = Lora.load(_version(store, in_use)) if in_use else None
-        scores = _scores(store, Transformer(serving.base(settings)), [new, old])
-        found = decide_so_far(scores[0], scores[1], loss_max=LOSS_MAX)
-        entry: dict[str, Any] = {name: value for name, value in asdict(found).items() if _is_json(value)}
-        Decisions(store.folder / DECISIONS).append(
-            {"at": now().isoformat(), "twin": name, "candidate": candidate, "in_use": in_use, **entry}
-        )
+        found = decide_so_far(*scores(name, [new, old], settings), loss_max=LOSS_MAX)
+        grounds = {what: value for what, value in asdict(found).items() if _is_json(value)}
+        entry = {"at": now().isoformat(), "twin": name, "candidate": candidate, "in_use": in_use, **grounds}
+        Decisions(store.folder / DECISIONS).append(entry)
     return found
 
 
-def _scores(store: EdgeStore, transformer: Any, adapters: Sequence[Lora | None]) -> list[list[float]]:
-    """Of each adapter, the mean score of each held-out session, in the order in which sessions began."""
+def scores(name: str, adapters: Sequence[Lora | None], settings: Settings | None = None) -> list[list[float]]:
+    """What each adapter, or the base where it is None, is worth in each held-out session, the oldest first.
+
+    That is how much of the primary's own probability it gives to what the primary said: exp(-KL) a token, the
+    mean of the session, from 0 to 1. Raises InputError where nothing is held out yet.
+    """
     from llmtwin.models.distil import divergences
+    from llmtwin.models.transformer import Transformer
     from llmtwin.twins.model import beside
     from llmtwin.twins.model.collect import trace_of
 
-    lines = beside.held_out(store.known())
+    settings = settings or read_settings()
+    with _store(name, settings) as store:
+        lines = beside.held_out(store.known())
     if not lines:
         raise InputError("no session is held out yet: collect more traffic")
     traces = [trace for trace in map(trace_of, lines) if trace]
     found = []
-    for costs in divergences(transformer, traces, adapters):
+    for costs in divergences(Transformer(serving.base(settings)), traces, adapters):
         sessions: dict[str, list[float]] = {}
         for number, (line, cost) in enumerate(zip(lines, costs, strict=True)):
             sessions.setdefault(line.client_id or str(number), []).append(min(1.0, exp(-cost)))
-        found.append([fmean(scores) for scores in sessions.values()])
+        found.append([fmean(each) for each in sessions.values()])
     return found
 
 

@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from llmtwin.edge.store import EdgeStore
@@ -32,6 +32,7 @@ from llmtwin.study import measure, privacy, questions
 from llmtwin.study.measure import Advance, Asked, Figures
 from llmtwin.study.phrasings import Phrasings, read_phrasings
 from llmtwin.study.processes import COHORT, DemoOptions, Edge, Server, check_free, make_room
+from llmtwin.study.progress import bars_on
 from llmtwin.study.questions import Case
 from llmtwin.study.report import Report, Shown, write_report
 from llmtwin.study.truth import HomeTruth, read_truth
@@ -58,14 +59,7 @@ def run(options: DemoOptions, console: Console | None = None) -> Figures:
     console = console or Console()
     phrasings = read_phrasings(options.phrasings)
     with (
-        Progress(
-            SpinnerColumn(finished_text="[green]✓"),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=12),
-            TextColumn("{task.fields[said]}"),
-            TimeElapsedColumn(),
-            console=console,
-        ) as bars,
+        bars_on(console) as bars,
         ExitStack() as life,
     ):
         demo = _Demo(options, phrasings, bars, life)

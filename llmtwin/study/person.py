@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from llmtwin.edge.preferences import ANSWERS_MAX
 from llmtwin.models.base import find_base
@@ -27,6 +27,7 @@ from llmtwin.records import Example
 from llmtwin.study import person_figures, person_forgetting, person_retrieval, voices
 from llmtwin.study.authors import PEPS, TIL, Author, Parts, authors, draw, notes, parts, prose
 from llmtwin.study.person_report import write_report
+from llmtwin.study.progress import bars_on
 from llmtwin.study.steps import Steps
 from llmtwin.study.steps import write as write_json
 from llmtwin.twins.person.examples import Making, Shape, pairs
@@ -62,14 +63,7 @@ class StudyOptions:
 
 def run(options: StudyOptions, console: Console | None = None) -> dict[str, Any]:
     """Run the study, or go on with it; the whole one writes its figures and its page to `out`."""
-    with Progress(
-        SpinnerColumn(finished_text="[green]✓"),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=12),
-        TextColumn("{task.fields[said]}"),
-        TimeElapsedColumn(),
-        console=console or Console(),
-    ) as bars:
+    with bars_on(console or Console()) as bars:
         mini = _Study(replace(options, mini=True), bars).figures()
         if options.mini:
             return mini

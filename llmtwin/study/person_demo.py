@@ -19,7 +19,7 @@ from statistics import fmean
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
 
 from llmtwin.errors import Denied, InputError
@@ -36,6 +36,7 @@ from llmtwin.study.measure import together
 from llmtwin.study.person_questions import questions
 from llmtwin.study.person_report import plot_attribution
 from llmtwin.study.person_retrieval import passages_of
+from llmtwin.study.progress import bars_on
 from llmtwin.study.report import Shown, drawing, svg, write_page
 from llmtwin.study.steps import write as write_json
 from llmtwin.twin import Twin
@@ -102,14 +103,7 @@ def run(options: PersonDemoOptions, console: Console | None = None) -> dict[str,
     """
     console = console or Console()
     with (
-        Progress(
-            SpinnerColumn(finished_text="[green]✓"),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=12),
-            TextColumn("{task.fields[said]}"),
-            TimeElapsedColumn(),
-            console=console,
-        ) as bars,
+        bars_on(console) as bars,
         ExitStack() as life,
     ):
         demo = _Demo(options, bars, life)

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -53,25 +53,24 @@ class DemoOptions:
         return self.home / "edge" / name
 
 
-class Server:
-    """A server process on a free port of this machine, over the data folder."""
+class Child:
+    """A process of a module of ours, with a log."""
 
-    def __init__(self, options: DemoOptions) -> None:
-        """Start it; `wait` says when it is there."""
-        self._log = options.out / "server.log"
-        self._admin = options.home / "server" / "admin.token"
-        self.url = f"http://127.0.0.1:{_free_port()}"
-        port = self.url.rpartition(":")[2]
-        command = [sys.executable, "-m", "llmtwin", "serve", "--host", "127.0.0.1", "--port", port]
+    def __init__(
+        self, arguments: Sequence[str], log: Path, home: Path, cache: Path, base: str | None
+    ) -> None:
+        """Start it over a data folder; `wait` says when it is there."""
+        self._log = log
         environment = {
             **os.environ,
-            "LLMTWIN_HOME": str(options.home.resolve()),
-            "LLMTWIN_CACHE": str(options.cache.resolve()),
+            "LLMTWIN_HOME": str(home.resolve()),
+            "LLMTWIN_CACHE": str(cache.resolve()),
             "LLMTWIN_ENGINE": "torch",
-            **({"LLMTWIN_BASE": options.base} if options.base else {}),
+            **({"LLMTWIN_BASE": base} if base else {}),
         }
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        command = [sys.executable, "-m", *arguments]
+        with log.open("wb") as file:
+            self._process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
 
     @retry(
         retry=retry_if_exception_type(httpx.TransportError),
@@ -79,18 +78,44 @@ class Server:
         wait=wait_fixed(0.2),
         reraise=True,
     )
-    def _healthy(self) -> None:
+    def _healthy(self, url: str) -> None:
         if self._process.poll() is not None:
             last = self._log.read_text(errors="replace").strip().rpartition("\n")[2]
-            raise Unavailable(f"the server process ended: {last} (all of it is in {self._log})")
-        httpx.get(f"{self.url}/healthz", timeout=TIMEOUT_S).raise_for_status()
+            raise Unavailable(f"a process ended: {last} (all of it is in {self._log})")
+        httpx.get(url, timeout=TIMEOUT_S).raise_for_status()
+
+    def wait(self, url: str) -> None:
+        """Wait until it answers at that address. Raises Unavailable."""
+        try:
+            self._healthy(url)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"a process does not answer: {error}; see {self._log}") from error
+
+    def close(self) -> None:
+        """Stop it."""
+        self._process.terminate()
+        try:
+            self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Server:
+    """A server process on a free port of this machine, over the data folder."""
+
+    def __init__(self, options: DemoOptions) -> None:
+        """Start it; `wait` says when it is there."""
+        self._admin = options.home / "server" / "admin.token"
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        arguments = ["llmtwin", "serve", "--host", "127.0.0.1", "--port", str(port)]
+        log = options.out / "server.log"
+        self._child = Child(arguments, log, options.home, options.cache, options.base)
 
     def wait(self) -> None:
         """Wait until it answers. Raises Unavailable."""
-        try:
-            self._healthy()
-        except httpx.HTTPError as error:
-            raise Unavailable(f"the server process does not answer: {error}; see {self._log}") from error
+        self._child.wait(f"{self.url}/healthz")
 
     def link(self, twin: str, token: str | None = None) -> Link:
         """A link with that token, or the administrator's."""
@@ -102,12 +127,7 @@ class Server:
 
     def close(self) -> None:
         """Stop it."""
-        self._process.terminate()
-        try:
-            self._process.wait(15)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._child.close()
 
 
 class Edge:
@@ -200,7 +220,8 @@ def make_room(options: DemoOptions, server: Server) -> None:
         (options.folder(name) / MARK).touch()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,0 +1,335 @@
+"""A model's twin for real, in small: it watches a support desk through the proxy, learns, and is gated.
+
+It only orchestrates: the desk is llama.cpp, the proxy and the twin are the product's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from llmtwin import primary
+from llmtwin.edge.store import EdgeStore
+from llmtwin.models.base import Base, find_base
+from llmtwin.models.distil import distil, divergences
+from llmtwin.models.gguf import write_gguf
+from llmtwin.models.lora import Lora, interpolated
+from llmtwin.models.transformer import Transformer
+from llmtwin.models.tune import tune
+from llmtwin.records import Trace, now
+from llmtwin.settings import Settings
+from llmtwin.study import desk_case
+from llmtwin.study.model_report import write_report
+from llmtwin.study.person_demo import make_room
+from llmtwin.study.processes import Child, free_port
+from llmtwin.study.progress import bars_on
+from llmtwin.study.steps import write as write_json
+from llmtwin.twin import Twin
+from llmtwin.twins.gate import decide_so_far
+from llmtwin.twins.model.collect import lessons
+from llmtwin.twins.model.drift import ProbeDrift
+from llmtwin.twins.model.kind import ModelKind
+
+TWIN = "desk"
+ASKERS = 4
+REPLY_TOKENS_MAX = 48
+PROBES = ("Hello", "Where is my order", "I want a refund", "Who are you")
+ANCHORS = 12
+PROBE_TOKENS_MAX = 40
+INTERPOLATIONS = 3
+KEPT_SHARE = 0.1
+"""Of the twin, at each step of the source: new = 0.9 primary + 0.1 twin."""
+STEP_RATE = 1e-3
+
+Advance = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class ModelDemoOptions:
+    """What the demo works with; its twin stays in the data folder of `settings`.
+
+    `phases` are how many questions are mirrored before each tuning, and `repeats` how many of the last ones
+    are asked twice, to say how far the primary is from itself.
+    """
+
+    settings: Settings
+    out: Path = Path("out/demo-model")
+    data: Path = Path("../shared/data/model/customer-support")
+    seed: int = 7
+    phases: tuple[int, ...] = (60, 60, 120)
+    repeats: int = 30
+
+
+def run(options: ModelDemoOptions, console: Console | None = None) -> dict[str, Any]:
+    """Run the demo and write `report.html` and `result.json` to `options.out`; the figures.
+
+    The twin of an earlier demo is forgotten first. Raises InputError where another twin has its name,
+    Unavailable where llama.cpp is not installed.
+    """
+    console = console or Console()
+    with bars_on(console) as bars, ExitStack() as life:
+        demo = _Demo(options, bars, life)
+        demo.run()
+    _show(demo.figures, options.out, console)
+    return demo.figures
+
+
+@dataclass
+class _Demo:
+    """One run, step by step; `figures` grows."""
+
+    options: ModelDemoOptions
+    bars: Progress
+    life: ExitStack
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def run(self) -> None:
+        began = time.monotonic()
+        options = self.options
+        options.out.mkdir(parents=True, exist_ok=True)
+        self._settings = options.settings.model_copy(update={"server": None})
+        self._base: Base = find_base(self._settings.base, self._settings.cache)
+        self._model = Transformer(self._base)
+        self._asked = desk_case.utterances(options.data, sum(options.phases), options.seed)
+        self._house = self._trained()
+        desk = self._desk("desk", self._house)
+        self._watched(desk)
+        self._compared()
+        self._gated()
+        self._drifted(desk)
+        self.figures |= {
+            "made_at": now().isoformat(),
+            "questions": "customer-support" if options.data.is_dir() else "of the project",
+            "seconds_total": time.monotonic() - began,
+        }
+        write_json(options.out / "result.json", self.figures)
+        write_report(self.figures, options.out / "report.html")
+
+    # The primary
+
+    def _trained(self) -> Lora:
+        """The adapter that the desk's model has and its twin has not."""
+        with self._bar("the desk is trained", desk_case.HOUSE_TUNING.epochs_max) as show:
+            made = tune(
+                self._model,
+                desk_case.HOUSE,
+                desk_case.HOUSE_TUNING,
+                report=lambda now: show(now.epoch - 1 + now.share, f"loss {now.loss:.3f}"),
+            )
+        return made.lora
+
+    def _desk(self, name: str, adapter: Lora) -> str:
+        """Start a desk with that adapter; its address."""
+        file = self.options.out / f"{name}.gguf"
+        file.unlink(missing_ok=True)
+        with self._bar(f"{name} opens", 2) as show:
+            write_gguf(self._base, adapter, file)
+            show(1, "llama.cpp")
+            port = free_port()
+            arguments = ["llmtwin.study.desk", str(file), desk_case.INSTRUCTIONS, str(port)]
+            url = f"http://127.0.0.1:{port}/v1"
+            self._child(arguments, f"{name}.log", f"{url}/models")
+        return url
+
+    def _child(self, arguments: Sequence[str], log: str, healthy: str) -> None:
+        own = self._settings
+        child = Child(arguments, self.options.out / log, own.home, own.cache, own.base)
+        self.life.callback(child.close)
+        child.wait(healthy)
+
+    # The twin
+
+    def _watched(self, desk: str) -> None:
+        """The desk is asked through the proxy, and the twin learns after each phase."""
+        make_room(TWIN, self._settings)
+        Twin.new(TWIN, "model", settings=self._settings).close()
+        primary.set_primary(TWIN, desk, self._settings)
+        port = free_port()
+        arguments = ["llmtwin", "proxy", TWIN, "--port", str(port), "--mirror", "1"]
+        self._child(arguments, "proxy.log", f"http://127.0.0.1:{port}/healthz")
+        proxy = f"http://127.0.0.1:{port}/v1"
+        done, self.versions, tunings = 0, [], []
+        for number, count in enumerate(self.options.phases, 1):
+            part = list(enumerate(self._asked))[done : done + count]
+            again = part[-self.options.repeats :] if number == len(self.options.phases) else []
+            self._ask(proxy, [*part, *again])
+            done += count
+            with Twin.open(TWIN, self._settings) as twin, self._bar(f"version {number}", 4) as show:
+                card = twin.tune(
+                    lambda now, show=show: show(now.epoch - 1 + now.share, f"loss {now.loss:.3f}")
+                ).card  # type: ignore[misc]
+            self.versions.append(card.version)
+            tunings.append({"version": card.version, "mirrored": done, **card.figures})
+        self.figures["tunings"] = tunings
+
+    def _ask(self, proxy: str, part: Sequence[tuple[int, str]]) -> None:
+        with (
+            self._bar(f"{len(part)} questions", len(part)) as show,
+            httpx.Client(base_url=proxy, timeout=300) as client,
+            ThreadPoolExecutor(ASKERS) as pool,
+        ):
+            asked = pool.map(lambda one: _ask(client, one[1], session=f"customer {one[0]}"), part)
+            for count, _ in enumerate(asked, 1):
+                show(count, "")
+        time.sleep(1)  # the mirror writes when the answer is over
+
+    def _traces(self) -> tuple[list[Trace], list[Trace]]:
+        """What was learned last, and what is held out."""
+        with EdgeStore(self._settings.edge_folder / TWIN) as store:
+            found = lessons(store.known())
+        return list(found.traces), list(found.held_traces.values())
+
+    # What came of it
+
+    def _compared(self) -> None:
+        """Distilling and interpolating on the same held-out replies, none of them with the instructions."""
+        with self._bar("held-out replies are read", 1):
+            self._loras = [Lora.load(self._folder(version)) for version in self.versions]
+            mixed, steps = self._untouched(), []
+            for _ in range(INTERPOLATIONS):
+                mixed = interpolated(self._house, mixed, KEPT_SHARE)
+                steps.append(mixed)
+            self._held_out = self._traces()[1]
+            every = divergences(self._model, self._held_out, [None, *self._loras, *steps])
+            base, *others = map(fmean, every)
+            near = primary.measure(TWIN, self.versions[-1], settings=self._settings)
+        distilled, between = others[: len(self._loras)], others[len(self._loras) :]
+        self.figures |= {
+            "held_out": len(self._held_out),
+            "kl_base": base,
+            "kl_distilled": distilled,
+            "kl_interpolated": between,
+            "kl_reduction": 1 - distilled[-1] / base,
+            "kl_reduction_interpolated": 1 - between[-1] / base,
+            "discrepancy": near.measured.dump(),
+        }
+
+    def _untouched(self) -> Lora:
+        """The twin before its first step: an adapter that changes nothing."""
+        return Lora.fresh(self._model.config, 1, self._house.first, self.options.seed)
+
+    def _folder(self, version: int) -> Path:
+        return self._settings.edge_folder / TWIN / "adapters" / str(version)
+
+    def _gated(self) -> None:
+        """The last version in place of the first, and one that learned the answers of other questions."""
+        learned, _ = self._traces()
+        moved = [
+            one.model_copy(update={"messages": other.messages})
+            for one, other in zip(learned, learned[1:] + learned[:1], strict=True)
+        ]
+        options = replace(ModelKind().tuning(), epochs_max=1, epochs_falling=1)
+        with self._bar("two candidates at the gate", 2) as show:
+            good = primary.gate(TWIN, self.versions[-1], self.versions[0], settings=self._settings)
+            show(1, good.verdict)
+            bad = distil(self._model, moved[: len(moved) // 2], options).lora
+            scores = primary.scores(TWIN, [bad, self._loras[-1]], self._settings)
+            found = decide_so_far(scores[0], scores[1], loss_max=primary.LOSS_MAX)
+            show(2, found.verdict)
+        self.figures["gate"] = {"good": asdict(good), "bad": asdict(found)}
+
+    def _drifted(self, desk: str) -> None:
+        """The primary is swapped for itself after one more step of training; how soon that is seen."""
+        step = replace(
+            desk_case.HOUSE_TUNING,
+            epochs_max=1,
+            epochs_falling=1,
+            learning_rate=STEP_RATE,
+            batch_tokens=10**6,
+        )
+        changed = self._desk("changed", tune(self._model, desk_case.HOUSE, step, start=self._house).lora)
+        anchors: dict[str, list[float]] = {probe: [] for probe in PROBES}
+        with self._bar("probes", len(PROBES) * ANCHORS + PROBE_TOKENS_MAX) as show:
+            for count in range(ANCHORS):
+                for probe, logprob in _probed(desk, PROBES, {}).items():
+                    anchors[probe].append(logprob[1])
+                show(count * len(PROBES), "anchor")
+            tokens = {probe: said[0] for probe, said in _probed(desk, PROBES, {}).items()}
+            watch = ProbeDrift(anchors)
+            while not watch.alarm and watch.observations < PROBE_TOKENS_MAX:
+                for probe, said in _probed(changed, PROBES, tokens).items():
+                    if not watch.alarm:
+                        watch.update(probe, said[1])
+                show(len(PROBES) * ANCHORS + watch.observations, f"e-value {watch.e_value:.0f}")
+        self.figures |= {
+            "drift_alarm": watch.alarm,
+            "probe_tokens_to_detect": watch.observations if watch.alarm else None,
+            "drift_step_rate": STEP_RATE,
+        }
+
+    @contextmanager
+    def _bar(self, description: str, total: float) -> Iterator[Advance]:
+        task = self.bars.add_task(description, total=total, said="")
+        yield lambda done, said: self.bars.update(task, completed=done, said=said)
+        self.bars.update(task, completed=total)
+
+
+def _ask(client: httpx.Client, question: str, session: str) -> None:
+    asked = {
+        "model": "desk",
+        "messages": [{"role": "user", "content": question}],
+        "temperature": 0,
+        "max_tokens": REPLY_TOKENS_MAX,
+        "logprobs": True,
+        "top_logprobs": 20,
+    }
+    client.post("/chat/completions", json=asked, headers={"x-session-id": session}).raise_for_status()
+
+
+def _probed(url: str, probes: Sequence[str], tokens: dict[str, str]) -> dict[str, tuple[str, float]]:
+    """Of each probe its first token, the likeliest or the one in `tokens`, with its log-probability.
+
+    All are asked at once, as the desk is in use: what batching makes of the numbers is in the anchor, too.
+    """
+
+    def one(probe: str) -> tuple[str, float]:
+        asked = {
+            "model": "desk",
+            "messages": [{"role": "user", "content": probe}],
+            "temperature": 0,
+            "max_tokens": 1,
+            "logprobs": True,
+            "top_logprobs": 20,
+        }
+        said = httpx.post(f"{url}/chat/completions", json=asked, timeout=300).raise_for_status().json()
+        top = {
+            each["token"]: each["logprob"]
+            for each in said["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        }
+        token = tokens.get(probe) or max(top, key=lambda each: top[each])
+        return token, top.get(token, -20.0)
+
+    with ThreadPoolExecutor(ASKERS) as pool:
+        return dict(zip(probes, pool.map(one, probes), strict=True))
+
+
+def _show(figures: dict[str, Any], out: Path, console: Console) -> None:
+    table = Table(title="a support desk and its twin")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    rows = {
+        "nats a token from the desk: base": f"{figures['kl_base']:.3f}",
+        "twin, distilled": f"{figures['kl_distilled'][-1]:.3f} ({figures['kl_reduction']:.0%} less)",
+        "twin, weights interpolated": f"{figures['kl_interpolated'][-1]:.3f}"
+        f" ({figures['kl_reduction_interpolated']:.0%} less)",
+        "gate, a good candidate": figures["gate"]["good"]["verdict"],
+        "gate, a bad candidate": figures["gate"]["bad"]["verdict"],
+        "probe tokens until a changed desk is seen": str(figures["probe_tokens_to_detect"]),
+        "seconds": f"{figures['seconds_total']:.0f}",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+    console.print(f"report: {out / 'report.html'}   figures: {out / 'result.json'}")
+    console.print(f'the twin stays: llmtwin ask {TWIN} "how can I cancel my order"', highlight=False)
