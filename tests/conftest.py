@@ -36,7 +36,7 @@ class ServerProcess:
 
     def __init__(self, data: Path, plugins: Path) -> None:
         self.data = data
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = data.with_suffix(".log")
         self._plugins = plugins
@@ -174,7 +174,8 @@ def twin(enrol: Enrol) -> TwinAt:
     return enrol()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from tests.conftest import _free_port
+from tests.conftest import free_port
 from tests.test_twin import dump
 
 ROOT = Path(__file__).parent.parent
@@ -157,7 +157,7 @@ class Served:
 
     def __init__(self, folder: Path) -> None:
         self.home = folder / "operator"
-        self.url = f"http://127.0.0.1:{(port := _free_port())}"
+        self.url = f"http://127.0.0.1:{(port := free_port())}"
         self._command = [sys.executable, "-m", "llmtwin", "serve", "--port", str(port)]
         self._log = folder / "serve.log"
         self._process: subprocess.Popen[bytes] | None = None

@@ -20,7 +20,7 @@ from llmtwin.errors import NotFound, Unavailable
 from llmtwin.records import CommandState
 from llmtwin.study.processes import DemoOptions, Edge
 from llmtwin.study.truth import read_truth
-from tests.conftest import _free_port
+from tests.conftest import free_port
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,7 +35,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> DemoOptions:
 
 @pytest.fixture(scope="module")
 def server(options: DemoOptions) -> Iterator[str]:
-    url = f"http://127.0.0.1:{(port := _free_port())}"
+    url = f"http://127.0.0.1:{(port := free_port())}"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LLMTWIN_")}
     path = os.pathsep.join([str(ROOT), kept.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "llmtwin", "serve", "--port", str(port), "--engine", "echo"]
