@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from math import inf
+from math import inf, log
 
 import numpy as np
 import pytest
@@ -80,6 +80,23 @@ def test_another_tokenizer_stops_no_other_measure() -> None:
     assert tokens.note and tokens.note.startswith("not comparable token by token in 1 of 2 pairs: tokens do")
     assert tokens.discrepancy and tokens.discrepancy.items == 1
     assert length.discrepancy and length.discrepancy.items == 2
+
+
+def test_a_primary_that_samples_is_compared_with_itself_until_its_replies_part() -> None:
+    """Two places are shared: one told alike, one where half of the mass has moved. The third says nothing."""
+    sure, even = {"a": log(0.9), "b": log(0.1)}, {"a": log(0.4), "b": log(0.6)}
+    primary = Reply(
+        "aaa", (Token("a", sure["a"], sure), Token("a", sure["a"], sure), Token("a", sure["a"], sure))
+    )
+    repeat = Reply(
+        "aba", (Token("a", sure["a"], sure), Token("b", even["b"], even), Token("a", even["a"], even))
+    )
+    pairs = [Exchange(primary, primary, repeat)]
+    tokens, length = discrepancy(pairs, [TokenDivergence("kl"), LengthRatio("tokens")]).measures
+    assert tokens.floor and tokens.note is None
+    moved = 0.9 * log(0.9 / 0.4) + 0.1 * log(0.1 / 0.6)
+    assert tokens.floor.value == pytest.approx(moved / 2)
+    assert length.floor and length.floor.value == 0
 
 
 def test_it_dumps_to_json() -> None:

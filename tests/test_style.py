@@ -15,7 +15,9 @@ FILE_LINES_MAX_OF = {"llmtwin/twins/home/simulator.py": 915}
 FUNCTION_LINES_MAX = 60
 
 LIBRARY = sorted((ROOT / "llmtwin").rglob("*.py"))
-OTHERS = [file for part in ("tests", "docs", "bench") for file in sorted((ROOT / part).glob("*.py"))]
+OTHERS = [
+    file for part in ("tests", "docs", "bench", "examples") for file in sorted((ROOT / part).glob("*.py"))
+]
 ALL = [*LIBRARY, *(file for file in OTHERS if file.name != "__init__.py")]
 
 

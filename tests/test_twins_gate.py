@@ -162,6 +162,8 @@ def test_equal_versions_pass_once_a_loss_would_have_shown() -> None:
     assert 72 <= items <= 100
     said = decide_so_far([1] * 40, [1] * 40, loss_max=0.05).items_more
     assert said == items - 40
+    assert decide_so_far([1] * 40, [1] * 40, loss_max=0.05).figures()["gate_items_more"] == said
+    assert "gate_items_more" not in decide_so_far([1] * items, [1] * items, loss_max=0.05).figures()
 
 
 def test_the_verdict_is_that_of_who_bets_against_the_limit() -> None:

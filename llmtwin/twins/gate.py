@@ -62,6 +62,11 @@ class SoFar(Decision):
 
     items_more: int | None
 
+    def figures(self) -> dict[str, float]:
+        """The grounds as a card takes them, and how many more items it needs where that can be told."""
+        more = {} if self.items_more is None else {"gate_items_more": float(self.items_more)}
+        return super().figures() | more
+
 
 def decide(
     new: Sequence[float], in_use: Sequence[float], *, loss_max: float = 0.0, sampled: bool = True

@@ -6,7 +6,8 @@ It knows measures by what they return, and no model: replies come from the calle
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
 from math import isfinite
 from typing import Any
 
@@ -17,7 +18,7 @@ from llmtwin.errors import InputError
 from llmtwin.twins.gate import interval
 from llmtwin.twins.model.logprobs import NotComparable
 from llmtwin.twins.model.measures import Better, Measure
-from llmtwin.twins.model.reply import Reply
+from llmtwin.twins.model.reply import Reply, Token
 
 NO_REPEAT = "no noise floor: the primary was not asked twice"
 NO_FLOOR = "the primary never differed from itself, so there is no multiple to give"
@@ -83,6 +84,7 @@ def discrepancy(exchanges: Sequence[Exchange], measures: Sequence[Measure]) -> D
     Agreements (`Better.HIGHER`) are taken from 1, so that less is always more alike. Intervals are those of
     the gate (`twins.gate.interval`) over sessions: few say nothing, and the interval has no end. The ratio is
     that of sums over the exchanges with a repeat, so that what an input has of its own is in both of them.
+    A primary that samples says something else the second time: tokens are then compared until they part.
     Raises InputError without exchanges, for two measures of one name, and what a measure raises but
     NotComparable: pairs whose tokens do not line up are left out, and the note says so.
     """
@@ -97,7 +99,7 @@ def discrepancy(exchanges: Sequence[Exchange], measures: Sequence[Measure]) -> D
 
 def _measured(exchanges: Sequence[Exchange], sessions: NDArray[np.intp], measure: Measure) -> Measured:
     apart, why = _distances([(one.primary, one.twin) for one in exchanges], measure)
-    noise, _ = _distances([(one.primary, one.repeat) for one in exchanges], measure)
+    noise, _ = _distances([(one.primary, one.repeat) for one in exchanges], measure, one_model=True)
     found = _estimate(apart, np.ones_like(apart), sessions)
     floor = _estimate(noise, np.ones_like(noise), sessions)
     both = np.where(np.isnan(apart), np.nan, noise)
@@ -111,7 +113,9 @@ def _measured(exchanges: Sequence[Exchange], sessions: NDArray[np.intp], measure
     return Measured(measure.name, found, floor, ratio, why)
 
 
-def _distances(pairs: Sequence[tuple[Reply, Reply | None]], measure: Measure) -> tuple[Array, str | None]:
+def _distances(
+    pairs: Sequence[tuple[Reply, Reply | None]], measure: Measure, one_model: bool = False
+) -> tuple[Array, str | None]:
     """How far each pair is apart (N,), NaN where the measure says nothing; and why it did not of some."""
     found = np.full(len(pairs), np.nan)
     odd: list[NotComparable] = []
@@ -121,11 +125,26 @@ def _distances(pairs: Sequence[tuple[Reply, Reply | None]], measure: Measure) ->
         try:
             score = measure.score(one, other)
         except NotComparable as error:
-            odd.append(error)
-            continue
+            if not one_model:
+                odd.append(error)
+                continue
+            score = measure.score(*_until_they_part(one, other))
         if score is not None:
             found[at] = 1 - score if measure.better is Better.HIGHER else score
     return found, f"{NO_TOKENS} in {len(odd)} of {len(pairs)} pairs: {odd[0]}" if odd else None
+
+
+def _until_they_part(one: Reply, other: Reply) -> tuple[Reply, Reply]:
+    """Both with the tokens that they share, and the next, as what the other tells of the one's.
+
+    Up to there a model of one tokenizer was at the same places in both.
+    """
+    pairs = list(zip(one.tokens or (), other.tokens or (), strict=False))
+    shared = [theirs for _, theirs in takewhile(lambda pair: pair[0].text == pair[1].text, pairs)]
+    if len(shared) < len(pairs):
+        mine, theirs = pairs[len(shared)]
+        shared.append(Token(mine.text, theirs.top.get(mine.text), theirs.top))
+    return replace(one, tokens=(one.tokens or ())[: len(shared)]), replace(other, tokens=tuple(shared))
 
 
 def _estimate(tops: Array, bottoms: Array, sessions: NDArray[np.intp]) -> Estimate | None:
