@@ -132,9 +132,8 @@ def gate(name: str, candidate: int, in_use: int | None = None, settings: Setting
         new = Lora.load(_version(store, candidate))
         old = Lora.load(_version(store, in_use)) if in_use else None
         found = decide_so_far(*scores(name, [new, old], settings), loss_max=LOSS_MAX)
-        grounds = {what: value for what, value in asdict(found).items() if _is_json(value)}
-        entry = {"at": now().isoformat(), "twin": name, "candidate": candidate, "in_use": in_use, **grounds}
-        Decisions(store.folder / DECISIONS).append(entry)
+        entry = {"at": now().isoformat(), "twin": name, "candidate": candidate, "in_use": in_use}
+        Decisions(store.folder / DECISIONS).append(entry | grounds(found))
     return found
 
 
@@ -176,8 +175,10 @@ def _measures() -> Sequence[Any]:
     return [ExactMatch(), NormalisedMatch(), LengthRatio(), CheckDifference("refusal", refuses)]
 
 
-def _is_json(value: object) -> bool:
-    return not isinstance(value, float) or isfinite(value)
+def grounds(found: SoFar) -> dict[str, Any]:
+    """A decision as JSON takes it: an end that is infinite is left out."""
+    every = asdict(found).items()
+    return {name: value for name, value in every if not isinstance(value, float) or isfinite(value)}
 
 
 def _version(store: EdgeStore, version: int) -> Path:

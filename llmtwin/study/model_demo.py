@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,12 +21,12 @@ from rich.table import Table
 
 from llmtwin import primary
 from llmtwin.edge.store import EdgeStore
+from llmtwin.models import tune as tuning
 from llmtwin.models.base import Base, find_base
 from llmtwin.models.distil import distil, divergences
 from llmtwin.models.gguf import write_gguf
 from llmtwin.models.lora import Lora, interpolated
 from llmtwin.models.transformer import Transformer
-from llmtwin.models.tune import tune
 from llmtwin.records import Trace, now
 from llmtwin.settings import Settings
 from llmtwin.study import desk_case
@@ -121,7 +121,7 @@ class _Demo:
     def _trained(self) -> Lora:
         """The adapter that the desk's model has and its twin has not."""
         with self._bar("the desk is trained", desk_case.HOUSE_TUNING.epochs_max) as show:
-            made = tune(
+            made = tuning.tune(
                 self._model,
                 desk_case.HOUSE,
                 desk_case.HOUSE_TUNING,
@@ -165,13 +165,20 @@ class _Demo:
             again = part[-self.options.repeats :] if number == len(self.options.phases) else []
             self._ask(proxy, [*part, *again])
             done += count
-            with Twin.open(TWIN, self._settings) as twin, self._bar(f"version {number}", 4) as show:
-                card = twin.tune(
-                    lambda now, show=show: show(now.epoch - 1 + now.share, f"loss {now.loss:.3f}")
-                ).card  # type: ignore[misc]
-            self.versions.append(card.version)
-            tunings.append({"version": card.version, "mirrored": done, **card.figures})
+            tunings.append({"mirrored": done, **self._tuned(number)})
         self.figures["tunings"] = tunings
+
+    def _tuned(self, number: int) -> dict[str, float]:
+        """Learn all that was mirrored so far as the next version; its card's figures."""
+        epochs = ModelKind().tuning().epochs_max
+        with Twin.open(TWIN, self._settings) as twin, self._bar(f"version {number}", epochs) as show:
+
+            def report(now: tuning.Progress) -> None:
+                show(now.epoch - 1 + now.share, f"loss {now.loss:.3f}")
+
+            card = twin.tune(report).card
+        self.versions.append(card.version)
+        return {"version": card.version, **card.figures}
 
     def _ask(self, proxy: str, part: Sequence[tuple[int, str]]) -> None:
         with (
@@ -237,7 +244,7 @@ class _Demo:
             scores = primary.scores(TWIN, [bad, self._loras[-1]], self._settings)
             found = decide_so_far(scores[0], scores[1], loss_max=primary.LOSS_MAX)
             show(2, found.verdict)
-        self.figures["gate"] = {"good": asdict(good), "bad": asdict(found)}
+        self.figures["gate"] = {"good": primary.grounds(good), "bad": primary.grounds(found)}
 
     def _drifted(self, desk: str) -> None:
         """The primary is swapped for itself after one more step of training; how soon that is seen."""
@@ -248,7 +255,9 @@ class _Demo:
             learning_rate=STEP_RATE,
             batch_tokens=10**6,
         )
-        changed = self._desk("changed", tune(self._model, desk_case.HOUSE, step, start=self._house).lora)
+        changed = self._desk(
+            "changed", tuning.tune(self._model, desk_case.HOUSE, step, start=self._house).lora
+        )
         anchors: dict[str, list[float]] = {probe: [] for probe in PROBES}
         with self._bar("probes", len(PROBES) * ANCHORS + PROBE_TOKENS_MAX) as show:
             for count in range(ANCHORS):

@@ -22,7 +22,7 @@ def write_report(figures: Mapping[str, Any], path: Path) -> None:
 
 
 def plot_nearing(figures: Mapping[str, Any]) -> Figure:
-    """Held-out divergence: of distilled versions over what was mirrored, of interpolated weights over steps."""
+    """Held-out divergence: of distilled versions by what was mirrored, of interpolated weights by step."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.2))

@@ -1,4 +1,4 @@
-"""The progress bars of demos and studies: how far, what is said of it, and for how long. It measures nothing."""
+"""The progress bars of demos and studies: how far, what is said, for how long. It measures nothing."""
 
 from __future__ import annotations
 
