@@ -108,11 +108,11 @@ def measure(name: str, version: int, sample: int = SAMPLE, settings: Settings | 
         mirrored.take(store)
         lines = beside.held_out(store.known(), sample)
         folder = _version(store, version)
-        engine = TorchEngine(serving.base(settings), lambda _: folder)
-        pairs = beside.pairs(lines, beside.replies(engine, lines, (str(version),)))
-        found = discrepancy(pairs, _measures())
         traces = [trace for trace in map(trace_of, lines) if trace]
-        own, base = divergences(engine.model, traces, [Lora.load(folder), None])
+        with TorchEngine(serving.base(settings), lambda _: folder) as engine:
+            pairs = beside.pairs(lines, beside.replies(engine, lines, (str(version),)))
+            own, base = divergences(engine.model, traces, [Lora.load(folder), None])
+        found = discrepancy(pairs, _measures())
     return Nearness(version, fmean(own), fmean(base), found)
 
 

@@ -31,7 +31,6 @@ def preferences(
     """For a sample of the shorter texts, what the subject wrote over what the base answers."""
     short = [one for one in examples if one.prompt and len(base.encode(one.completion)) <= ANSWER_TOKENS_MAX]
     sample = random.Random(seed).sample(short, min(answers_max, len(short)))
-    engine = TorchEngine(base, lambda name: base.folder)
     asked = [
         Request(
             base.chat(turn(one.prompt)),
@@ -41,7 +40,8 @@ def preferences(
         )
         for number, one in enumerate(sample)
     ]
-    said = [answer.text.strip() for answer in engine.generate(asked)]
+    with TorchEngine(base, lambda name: base.folder) as engine:
+        said = [answer.text.strip() for answer in engine.generate(asked)]
     return [
         Preference(prompt=one.prompt, chosen=one.completion, rejected=text)
         for one, text in zip(sample, said, strict=True)

@@ -19,13 +19,11 @@ from typing import Any
 from llmtwin.errors import InputError, Unavailable
 from llmtwin.proxy.passed import Passed
 from llmtwin.proxy.shadow import Shadower, TwinOptions
-from llmtwin.twins.model.exchange import Exchange, append
+from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Exchange, append
 
 Json = dict[str, Any]
 Redact = Callable[[Exchange], Exchange]
 
-EXCHANGES = "exchanges.jsonl"
-SHADOWS = "shadow.jsonl"
 WAITING_MAX = 64
 """Exchanges that wait for the twin; more are recorded, and not shown to it."""
 

@@ -99,7 +99,7 @@ class _Demo:
         options = self.options
         options.out.mkdir(parents=True, exist_ok=True)
         self._settings = options.settings.model_copy(update={"server": None})
-        self._base: Base = find_base(self._settings.base, self._settings.cache)
+        self._base: Base = find_base(self._settings.base, self._settings.cache_folder)
         self._model = Transformer(self._base)
         self._asked = desk_case.utterances(options.data, sum(options.phases), options.seed)
         self._house = self._trained()
@@ -144,7 +144,7 @@ class _Demo:
 
     def _child(self, arguments: Sequence[str], log: str, healthy: str) -> None:
         own = self._settings
-        child = Child(arguments, self.options.out / log, own.home, own.cache, own.base)
+        child = Child(arguments, self.options.out / log, own.home, own.cache_folder, own.base)
         self.life.callback(child.close)
         child.wait(healthy)
 
@@ -255,9 +255,8 @@ class _Demo:
             learning_rate=STEP_RATE,
             batch_tokens=10**6,
         )
-        changed = self._desk(
-            "changed", tuning.tune(self._model, desk_case.HOUSE, step, start=self._house).lora
-        )
+        moved = tuning.tune(self._model, desk_case.HOUSE, step, start=self._house).lora
+        changed = self._desk("changed", moved)
         anchors: dict[str, list[float]] = {probe: [] for probe in PROBES}
         with self._bar("probes", len(PROBES) * ANCHORS + PROBE_TOKENS_MAX) as show:
             for count in range(ANCHORS):

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -80,6 +81,7 @@ class TorchEngine:
         self._waiting: queue.SimpleQueue[Callable[[], None] | tuple[Request, Future[Completion]]] = (
             queue.SimpleQueue()
         )
+        self._open = True
         threading.Thread(target=self._work, name="llmtwin-engine", daemon=True).start()
 
     @property
@@ -124,10 +126,24 @@ class TorchEngine:
 
         self._waiting.put(job)
 
+    def close(self) -> None:
+        """Let go of everything once what waits is done; the engine is of no use afterwards."""
+
+        def job() -> None:
+            self._open = False
+
+        self._waiting.put(job)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     @torch.inference_mode()
     def _work(self) -> None:
-        """The engine's own thread: takes what waits, a batch at a time, for ever."""
-        while True:
+        """The engine's own thread: takes what waits, a batch at a time, until it is closed."""
+        while self._open:
             item = self._waiting.get()
             if callable(item):
                 item()

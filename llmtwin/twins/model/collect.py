@@ -126,7 +126,8 @@ def _lines(source: str) -> Iterator[Exchange | Skipped]:
     path = Path(source)
     if path.is_dir():
         for file in sorted(path.rglob("*.jsonl")):
-            yield from exchange.read(file, Exchange)
+            if file.name != exchange.SHADOWS:
+                yield from exchange.read(file, Exchange)
     elif path.exists():
         yield from exchange.read(path, Exchange)
     else:

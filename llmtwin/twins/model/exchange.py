@@ -22,6 +22,8 @@ from llmtwin.twins.kind import Skipped
 from llmtwin.wire.files import sync_folder
 from llmtwin.wire.reason import reason
 
+EXCHANGES, SHADOWS = "exchanges.jsonl", "shadow.jsonl"
+"""The files of a folder of traffic: what the primary said, and what a twin did."""
 LINE_BYTES_MAX = 64 * 2**20
 """A request with its response; images are in them as text."""
 

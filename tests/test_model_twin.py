@@ -1,0 +1,223 @@
+"""The twin of a model: traffic goes in with stand-ins, replies are learned, gates keep the worse out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from llmtwin import primary
+from llmtwin.cli import app
+from llmtwin.edge import mirrored
+from llmtwin.edge.store import EdgeStore
+from llmtwin.errors import InputError, NotFound
+from llmtwin.models.lora import Lora
+from llmtwin.records import Question
+from llmtwin.settings import Settings
+from llmtwin.twin import Twin
+from llmtwin.twins.decisions import Decisions
+from llmtwin.twins.gate import Verdict
+from llmtwin.twins.model import beside
+from llmtwin.twins.model.collect import Hide, is_held_out, trace_of
+from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Exchange, append
+from llmtwin.twins.model.kind import ModelKind
+from tests.models import tiny_base
+
+MAIL = "jane.doe@example.org"
+QUICK = replace(
+    ModelKind().tuning(), rank=4, layers_share=1.0, epochs_max=8, epochs_falling=8, learning_rate=5e-3
+)
+
+
+
+@pytest.fixture
+def own(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    base = tiny_base(tmp_path, "llama")
+    monkeypatch.setenv("LLMTWIN_BASE", str(base.folder))
+    monkeypatch.setenv("LLMTWIN_ENGINE", "torch")
+    return settings.model_copy(update={"base": str(base.folder), "engine": "torch"})
+
+
+def line(number: int, said: str, session: str | None = None, **more: Any) -> dict[str, Any]:
+    return {
+        "timestamp": 1_770_000_000 + number,
+        "workload_id": "desk",
+        "client_id": session or f"customer {number}",
+        "request": {
+            "model": "desk",
+            "messages": [{"role": "user", "content": f"what is lamp {number}, asks {MAIL}"}],
+            "max_tokens": 8,
+            **more,
+        },
+        "response": {
+            "object": "chat.completion",
+            "choices": [
+                {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+            ],
+        },
+    }
+
+
+def traffic(path: Path, count: int = 30, said: str = "the lamp is on") -> Path:
+    path.write_text("".join(json.dumps(line(number, said)) + "\n" for number in range(count)))
+    return path
+
+
+@pytest.fixture
+def twin(own: Settings, tmp_path: Path) -> Twin:
+    with Twin.new("desk", "model", settings=own) as made:
+        made.collect(traffic(tmp_path / "traffic.jsonl"))
+        yield made
+
+
+def test_what_is_collected_is_stored_with_stand_ins_only(twin: Twin, own: Settings) -> None:
+    with EdgeStore(own.edge_folder / "desk") as store:
+        bodies = [document.body for document in store.documents()]
+    assert len(bodies) == 30
+    assert not any("jane" in body or "customer 1" in body for body in bodies)
+    assert all("asks" in body for body in bodies)
+
+
+def test_collecting_again_adds_nothing(twin: Twin, own: Settings, tmp_path: Path) -> None:
+    twin.collect(tmp_path / "traffic.jsonl")
+    with EdgeStore(own.edge_folder / "desk") as store:
+        assert len(store.documents()) == 30
+
+
+def test_a_twin_learns_replies_and_none_of_held_out_sessions(twin: Twin, own: Settings) -> None:
+    card = twin.tune(options=QUICK).card
+    with EdgeStore(own.edge_folder / "desk") as store:
+        known, learned = store.known(), store.learned(card.version)
+    held = beside.held_out(known)
+    assert held and learned
+    assert card.figures["examples"] == 30 - len(held) == len(learned)
+    assert learned.isdisjoint({f"traffic/{one.id}" for one in held})
+    assert card.figures["kl"] < card.figures["kl_base"]
+    assert twin.ask("what is lamp 7").text.startswith("the lamp")
+
+
+def test_a_gate_passes_the_better_fails_the_worse_and_logs_both(twin: Twin, own: Settings) -> None:
+    version = twin.tune(options=QUICK).card.version
+    found = primary.gate("desk", version, settings=own)
+    assert found.difference > 0
+    assert found.verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)
+    if found.verdict is Verdict.INCONCLUSIVE:
+        assert found.items_more
+    own_lora = Lora.load(own.edge_folder / "desk" / "adapters" / str(version))
+    better, base = primary.scores("desk", [own_lora, None], own)
+    assert all(0 <= score <= 1 for score in (*better, *base))
+    log = Decisions(own.edge_folder / "desk" / primary.DECISIONS).verify()
+    assert [entry["candidate"] for entry in log.entries] == [version]
+    with pytest.raises(NotFound, match="version 9"):
+        primary.gate("desk", 9, settings=own)
+
+
+def test_a_version_further_from_the_primary_is_not_published(twin: Twin, tmp_path: Path) -> None:
+    from llmtwin.errors import Conflict
+
+    first = twin.tune(options=QUICK).card.version
+    with pytest.raises(Conflict, match="further from the primary"):
+        twin.tune(options=replace(QUICK, learning_rate=1.0, epochs_max=2))
+    assert twin.card().version == first
+
+
+def test_a_nearness_is_beside_the_primary_s_own_noise(twin: Twin, own: Settings, tmp_path: Path) -> None:
+    version = twin.tune(options=QUICK).card.version
+    again = [json.loads(text) for text in (tmp_path / "traffic.jsonl").read_text().splitlines()]
+    for one in again:
+        one["timestamp"] += 1000
+        one["response"]["choices"][0]["message"]["content"] = "the lamp is off"
+    (tmp_path / "again.jsonl").write_text("".join(json.dumps(one) + "\n" for one in again))
+    twin.collect(tmp_path / "again.jsonl")
+    found = primary.measure("desk", version, settings=own)
+    match = next(one for one in found.measured.measures if one.name == "exact_match")
+    assert match.floor is not None and match.floor.value == 1
+    assert found.kl < found.kl_base
+
+
+def test_what_a_proxy_recorded_is_taken_in_before_tuning(own: Settings, tmp_path: Path) -> None:
+    with Twin.new("desk", "model", settings=own) as twin, EdgeStore(own.edge_folder / "desk") as store:
+        folder = mirrored.folder(store)
+        folder.mkdir()
+        hide = Hide(b"k" * 32)
+        for number in range(20):
+            append(folder / EXCHANGES, hide(Exchange.model_validate(line(number, "the lamp is on"))))
+        (folder / SHADOWS).write_text("not an exchange\n")
+        twin.tune(options=QUICK)
+        before = store.documents()
+        assert len(before) == 20
+        mirrored.take(store)
+        assert store.documents() == before
+
+
+def test_a_hidden_exchange_keeps_its_session_apart_and_itself() -> None:
+    hide = Hide(b"k" * 32)
+    one, two, other = (
+        hide(Exchange.model_validate(line(number, f"write to {MAIL}", session)))
+        for number, session in ((1, "a"), (2, "a"), (3, "b"))
+    )
+    assert one.client_id == two.client_id != other.client_id
+    assert "jane" not in json.dumps([one.request, one.response])
+    assert is_held_out(one) == is_held_out(two)
+
+
+def test_too_little_traffic_is_said(own: Settings, tmp_path: Path) -> None:
+    with Twin.new("desk", "model", settings=own) as twin:
+        twin.collect(traffic(tmp_path / "few.jsonl", 5))
+        with pytest.raises(InputError, match="5 replies are too few"):
+            twin.tune(options=QUICK)
+
+
+@pytest.mark.parametrize("content", ["", "no json\n", '{"request": 1}\n', "[]\n"])
+def test_a_file_without_traffic_is_refused_and_nothing_is_kept(
+    content: str, own: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.jsonl").write_text(content)
+    with Twin.new("desk", "model", settings=own) as twin:
+        with pytest.raises(InputError, match="no traffic"):
+            twin.collect(tmp_path / "bad.jsonl")
+        with pytest.raises(NotFound, match="nowhere"):
+            twin.collect(tmp_path / "nowhere.jsonl")
+    with EdgeStore(own.edge_folder / "desk") as store:
+        assert store.documents() == []
+
+
+def test_a_reply_that_calls_tools_or_says_nothing_teaches_nothing() -> None:
+    assert trace_of(Exchange.model_validate(line(1, ""))) is None
+    called = line(1, "x")
+    called["response"]["choices"][0]["message"]["tool_calls"] = [
+        {"id": "1", "type": "function", "function": {"name": "rm", "arguments": "{}"}}
+    ]
+    assert trace_of(Exchange.model_validate(called)) is None
+    assert trace_of(Exchange.model_validate(line(1, "x") | {"response": {"error": "down"}})) is None
+
+
+def test_a_question_listens_to_what_was_said_before_it() -> None:
+    said = Question(twin="desk", text="and now?", before=(("user", "hi"), ("assistant", "hello")))
+    assert Question.model_validate_json(said.model_dump_json()) == said
+
+
+def test_a_primary_is_an_address_and_only_a_model_has_one(own: Settings) -> None:
+    with Twin.new("desk", "model", settings=own), Twin.new("home1", settings=own):
+        with pytest.raises(InputError, match="no primary"):
+            primary.proxy_options("desk", "127.0.0.1", 8080, settings=own)
+        with pytest.raises(InputError, match="is no address"):
+            primary.set_primary("desk", "localhost", own)
+        with pytest.raises(InputError, match="no twin of a model"):
+            primary.set_primary("home1", "http://localhost:9000/v1", own)
+        primary.set_primary("desk", "http://localhost:9000/v1/", own)
+        silent = primary.proxy_options("desk", "127.0.0.1", 8080, settings=own)
+        assert silent.primary == "http://localhost:9000/v1" and silent.mirror is None
+        recorded = primary.proxy_options("desk", "127.0.0.1", 8080, 0.5, own).mirror
+        assert recorded is not None and recorded.sessions_share == 0.5 and recorded.redact is not None
+
+
+def test_the_command_line_gates_a_version_by_name(own: Settings) -> None:
+    with pytest.raises(InputError, match="names no version"):
+        CliRunner().invoke(app, ["gate", "desk"], catch_exceptions=False)
+    with pytest.raises(NotFound, match="no twin desk"):
+        CliRunner().invoke(app, ["gate", "desk@1"], catch_exceptions=False)
