@@ -1,0 +1,37 @@
+"""Puts the figures of model twins on record: the demo's, the proxy's, the gate's and the canaries'.
+
+    python bench/model.py DEMO_RESULT PROXY_RESULT [--out docs/study/model.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from llmtwin.study import model_canaries, model_gate
+from llmtwin.study.steps import write
+
+OF_THE_DEMO = (
+    *("kl_base", "kl_distilled", "kl_interpolated", "kl_reduction", "kl_reduction_interpolated", "held_out"),
+    *("discrepancy", "gate", "probe_tokens_to_detect", "drift_step_rate", "questions", "seconds_total"),
+)
+
+
+def main() -> None:
+    """Measure what takes a minute, and take the rest from the demo and the proxy's bench."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("demo", type=Path)
+    parser.add_argument("proxy", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("docs/study/model.json"))
+    options = parser.parse_args()
+    demo = json.loads(options.demo.read_text())
+    figures = {name: demo[name] for name in OF_THE_DEMO}
+    figures |= json.loads(options.proxy.read_text())
+    figures |= {"gate_simulated": model_gate.measure(), "canaries": model_canaries.measure()}
+    write(options.out, figures)
+    print(f"written to {options.out}")
+
+
+if __name__ == "__main__":
+    main()
