@@ -6,7 +6,6 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +100,18 @@ def test_queues_that_are_full_drop_and_count(primary: Stub, tmp_path: Path) -> N
         )
         sleeps = Proxy(tmp_path / "b.log", primary.url, mirror=MirrorOptions(tmp_path / "b", "desk", sleepy))
         calls = 90
-        with slow, slow.counting("recorded", calls), slow.counting("twin_queue_full", calls - 65):
+        with (
+            slow,
+            slow.counting("recorded", calls),
+            slow.counting("twin_queue_full", calls - 65),
+            slow.client() as client,
+        ):
             for _ in range(calls):
-                post(slow)
+                client.post("chat/completions", json=ASKED).raise_for_status()
         big = {**ASKED, "padding": "x" * 100_000}
-        with sleeps, sleeps.counting("queue_full"), ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda _: post(sleeps, big), range(calls)))
+        with sleeps, sleeps.counting("queue_full"), sleeps.client() as client:
+            for _ in range(calls):
+                client.post("chat/completions", json=big).raise_for_status()
     assert len(list(read(tmp_path / "a" / "exchanges.jsonl", Exchange))) == calls
 
 
