@@ -191,9 +191,14 @@ def litellm(primary: int) -> Iterator[int]:
     config = LITELLM / "config.yaml"
     to_stub = {"model": "openai/stub", "api_base": url(primary), "api_key": "none"}
     config.write_text(json.dumps({"model_list": [{"model_name": "stub", "litellm_params": to_stub}]}))
-    environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+    environment = {
+        **os.environ,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_LOG": "ERROR",
+        "LITELLM_MODE": "PRODUCTION",
+    }
     environment.pop("PYTHONPATH", None)
-    command = [program, "--config", config, "--host", HOST, "--port", str(port), "--telemetry", "False"]
+    command = [program, "--config", config, "--host", HOST, "--port", str(port), "--num_workers", "1"]
     with (LITELLM / "litellm.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:

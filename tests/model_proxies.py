@@ -39,7 +39,7 @@ def failing(exchange: Exchange) -> Exchange:
 
 def sleepy(exchange: Exchange) -> Exchange:
     """A redactor that takes its time."""
-    time.sleep(0.1)
+    time.sleep(0.5)
     return exchange
 
 

@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from llmtwin.errors import InputError
+from llmtwin.errors import InputError, Unavailable
 from llmtwin.proxy.app import ProxyOptions, create_app
 from llmtwin.proxy.mirror import MirrorOptions
 from llmtwin.twins.kind import Skipped
@@ -168,6 +168,10 @@ def test_an_address_that_is_none_or_has_a_key_is_refused(address: str) -> None:
 def test_there_is_no_mirror_without_a_redactor(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="redactor"):
         create_app(ProxyOptions("http://localhost:9000/v1", mirror=MirrorOptions(tmp_path, "desk")))
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match="cannot be made"):
+        mirror = MirrorOptions(tmp_path / "file", "desk", kept)
+        create_app(ProxyOptions("http://localhost:9000/v1", mirror=mirror))
     mirror = MirrorOptions(tmp_path, "desk", kept, sessions_share=2.0)
     with pytest.raises(InputError, match="from 0 to 1"):
         create_app(ProxyOptions("http://localhost:9000/v1", mirror=mirror))

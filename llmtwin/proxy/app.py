@@ -71,7 +71,7 @@ class ProxyOptions:
 
 
 def serve(options: ProxyOptions) -> None:
-    """Pass on calls until stopped. Raises InputError for options that do not fit."""
+    """Pass on calls until stopped. Raises as `create_app` does."""
     import uvicorn
 
     uvicorn.run(
@@ -91,7 +91,8 @@ def serve(options: ProxyOptions) -> None:
 def create_app(options: ProxyOptions) -> Starlette:
     """The proxy as an app, whose lifespan holds the connections and the process beside.
 
-    Raises InputError where the primary is no address, or the mirror has no redactor.
+    Raises InputError where the primary is no address or the mirror has no redactor, and Unavailable where
+    its folder cannot be made.
     """
     primary = _address(options.primary)
     mirror = options.mirror.checked() if options.mirror else None

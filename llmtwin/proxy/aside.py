@@ -44,9 +44,8 @@ class Aside:
         self._process.start()
         theirs_in.close()
         theirs_out.close()
-        self._threads = [Thread(target=work, daemon=True) for work in (self._hand_over, self._listen)]
-        for thread in self._threads:
-            thread.start()
+        for work in (self._hand_over, self._listen):
+            Thread(target=work, daemon=True).start()
 
     @property
     def state(self) -> str:
@@ -65,11 +64,10 @@ class Aside:
     def close(self) -> None:
         """Let it finish what it was given, for CLOSE_S at most."""
         with suppress(Full):
-            self._queue.put(None, timeout=CLOSE_S)
-        self._threads[0].join(CLOSE_S)
-        self._process.join(CLOSE_S)
+            self._queue.put(None, timeout=CLOSE_S / 2)
+        self._process.join(CLOSE_S / 2)
         self._process.terminate()
-        self._threads[1].join(CLOSE_S)
+        self._process.join()
 
     def _hand_over(self) -> None:
         while (passed := self._queue.get()) is not None:

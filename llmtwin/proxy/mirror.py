@@ -45,11 +45,18 @@ class MirrorOptions:
     twin: TwinOptions | None = None
 
     def checked(self) -> MirrorOptions:
-        """Itself. Raises InputError where it must not, or cannot, be started."""
+        """Itself, its folder made, which is the owner's alone.
+
+        Raises InputError where it must not be started, Unavailable where the folder cannot be made.
+        """
         if self.redact is None:
             raise InputError("a mirror needs a redactor: nothing is recorded as it is")
         if not 0 <= self.sessions_share <= 1:
             raise InputError(f"the share of sessions is from 0 to 1, not {self.sessions_share}")
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(f"{self.folder} cannot be made: {error.strerror}") from error
         return self
 
 
@@ -61,7 +68,6 @@ class Mirror:
         self._count = count
         self._waiting: Queue[tuple[str, Exchange] | None] = Queue(WAITING_MAX)
         self._asking: Thread | None = None
-        options.folder.mkdir(parents=True, exist_ok=True)
         if options.twin is not None:
             shadower = Shadower(options.twin, options.folder / SHADOWS)
             self._asking = Thread(target=self._ask, args=[shadower], daemon=True)
