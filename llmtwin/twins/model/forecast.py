@@ -1,0 +1,133 @@
+"""Keeps what was foretold of a change, and compares it with what happened. It knows no score and no model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import isfinite, sqrt
+from pathlib import Path
+
+import numpy as np
+from pydantic import AwareDatetime, Field, ValidationError
+
+from llmtwin.errors import InputError, NotFound, Unavailable
+from llmtwin.records import Record, RecordId, new_id, now
+
+INSIDE_SHARE = 0.95
+"""How many of the forecasts should hold."""
+ITEMS_MIN = 2
+_DRAWS, _SEED = 200_000, 0
+
+
+class Forecast(Record):
+    """What the mean of a score will be under a change, over `items_ahead` items, and its 95 % interval.
+
+    It was foretold from `items` items; all of it is in the unit of the score.
+    """
+
+    id: RecordId = Field(default_factory=new_id)
+    at: AwareDatetime = Field(default_factory=now)
+    change: str = Field(min_length=1, max_length=2000)
+    score: str = Field(min_length=1, max_length=200)
+    mean: float
+    low: float
+    high: float
+    items: int = Field(ge=ITEMS_MIN)
+    items_ahead: int = Field(ge=1)
+
+
+class Checked(Record):
+    """A forecast beside what happened: the mean of so many items, and how far it lies above the forecast."""
+
+    forecast: RecordId
+    observed: float
+    items: int
+    error: float
+    inside: bool
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Of so many forecasts that were checked, how many held, and which share that is (0 to 1)."""
+
+    checked: int
+    inside: int
+    share: float
+
+
+def foretell(scores: Sequence[float], change: str, score: str, items_ahead: int) -> Forecast:
+    """A forecast out of the scores of a replay, for the mean of `items_ahead` items that are yet to come.
+
+    The interval holds both what the replay cannot know of the true mean, and how the coming mean scatters
+    about that (Student's t). It assumes that the items to come are like those of the replay, and independent.
+    Raises InputError for fewer than two scores, or one that is no finite number.
+    """
+    count = len(scores)
+    if count < ITEMS_MIN or items_ahead < 1 or not all(map(isfinite, scores)):
+        raise InputError(
+            f"a forecast takes {ITEMS_MIN} finite scores and an item ahead; there are {count} scores"
+        )
+    mean = float(np.mean(scores))
+    drawn = np.random.default_rng(_SEED).standard_t(count - 1, _DRAWS)
+    reach = float(np.quantile(np.abs(drawn), INSIDE_SHARE))
+    half = reach * float(np.std(scores, ddof=1)) * sqrt(1 / count + 1 / items_ahead)
+    return Forecast(
+        change=change,
+        score=score,
+        mean=mean,
+        low=mean - half,
+        high=mean + half,
+        items=count,
+        items_ahead=items_ahead,
+    )
+
+
+def check(forecast: Forecast, observed: Sequence[float]) -> Checked:
+    """Compare a forecast with the scores that came. Raises InputError where there are none, or not finite."""
+    if not observed or not all(map(isfinite, observed)):
+        raise InputError("there is nothing to compare the forecast with: give finite scores")
+    mean = float(np.mean(observed))
+    return Checked(
+        forecast=forecast.id,
+        observed=mean,
+        items=len(observed),
+        error=mean - forecast.mean,
+        inside=forecast.low <= mean <= forecast.high,
+    )
+
+
+def calibration(checked: Iterable[Checked]) -> Calibration:
+    """How many of the forecasts held. Raises NotFound where none was checked."""
+    held = [one.inside for one in checked]
+    if not held:
+        raise NotFound("no forecast was compared with what happened yet")
+    return Calibration(len(held), sum(held), sum(held) / len(held))
+
+
+def append(path: Path, forecast: Forecast) -> None:
+    """Add a line and wait until it is on the disk. Raises Unavailable where it cannot be written."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(forecast.model_dump_json() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be written: {error.strerror}") from error
+
+
+def read(path: Path) -> list[Forecast]:
+    """All forecasts of a file, the oldest first. Raises NotFound, or InputError that names a broken line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise NotFound(f"there are no forecasts in {path} yet") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read") from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(Forecast.model_validate_json(line))
+        except ValidationError as error:
+            raise InputError(f"{path.name}:{number} is no forecast; take the line out") from error
+    return found
