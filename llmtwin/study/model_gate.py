@@ -205,7 +205,8 @@ def _naive(differences: Array, errors: float) -> NDArray[np.bool_]:
     """Whether the mean less so many standard errors is at the limit or above, at each look (S, N)."""
     count = np.arange(1, differences.shape[1] + 1)
     mean = differences.cumsum(axis=1) / count
-    error = np.sqrt(((differences**2).cumsum(axis=1) / count - mean**2) / count)
+    variance = (differences**2).cumsum(axis=1) / count - mean**2
+    error = np.sqrt(np.maximum(variance, 0) / count)
     found: NDArray[np.bool_] = np.greater_equal(mean - errors * error, -LOSS_MAX)
     found[:, : FIRST_LOOK - 1] = False
     return found
