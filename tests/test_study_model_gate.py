@@ -29,7 +29,13 @@ def test_errors_are_few_however_often_one_looks(found: dict[str, dict[str, float
 
 
 @pytest.mark.parametrize(
-    "name", ["false_promotion_point_estimate", "false_promotion_fixed_interval", "false_alarm_rechecked_z"]
+    "name",
+    [
+        "false_promotion_point_estimate",
+        "false_promotion_fixed_interval",
+        "false_alarm_rechecked_z",
+        "probe_false_alarm_token_by_token",
+    ],
 )
 def test_naive_rules_err_more_often_than_they_say(found: dict[str, dict[str, float]], name: str) -> None:
     assert found[name]["low"] > 0.05

@@ -42,10 +42,15 @@ Array = NDArray[np.float64]
 
 def model_gate(streams: int = STREAMS, items: int = ITEMS, seed: int = 0) -> dict[str, Any]:
     """All figures, each rate with its exact binomial 95 % interval, of `streams` of `items` each."""
-    rng = np.random.default_rng(seed)
-    settings = {"streams": streams, "items": items, "loss_max": LOSS_MAX, "alpha": ALPHA}
-    drift = outputs(rng, streams, items) | probes(rng, streams)
-    return settings | gate(rng, streams, items) | forecast(rng, streams // 5, items) | drift
+    settings = {"streams": streams, "items": items, "loss_max": LOSS_MAX, "alpha": ALPHA, "seed": seed}
+    pairs, early, scores, tokens = np.random.default_rng(seed).spawn(4)
+    return (
+        settings
+        | gate(pairs, streams, items)
+        | forecast(early, max(1, streams // 5), items)
+        | outputs(scores, streams, items)
+        | probes(tokens, streams)
+    )
 
 
 def gate(rng: np.random.Generator, streams: int, items: int) -> dict[str, Any]:
@@ -142,7 +147,7 @@ def probes(rng: np.random.Generator, streams: int) -> dict[str, Any]:
 
     The noise is of each probe alone or common to a check, whichever is worse.
     """
-    alarms, detected, tokens = [], [], []
+    alarms, one_by_one, detected, tokens = [], [], [], []
     for together in (False, True):
         anchor, same, changed = (
             served(rng, (streams, checks, PROBES), together)
@@ -150,10 +155,12 @@ def probes(rng: np.random.Generator, streams: int) -> dict[str, Any]:
         )
         changed += PROBE_SHIFT * rng.normal(size=(streams, 1, PROBES))
         alarms.append(rate(_ever(probed(rng, anchor, same))))
+        one_by_one.append(rate(_ever(_token_by_token(rng, anchor, same))))
         tokens.append(PROBES * _first(probed(rng, anchor, changed)))
         detected.append(rate(np.less_equal(tokens[-1], PROBE_TOKENS_MAX)))
     return {
         "probe_false_alarm": _worst(alarms),
+        "probe_false_alarm_token_by_token": _worst(one_by_one),
         f"probe_detected_in_{PROBE_TOKENS_MAX}": min(detected, key=lambda one: one["rate"]),
         "probe_tokens_to_detect": quantiles(np.concatenate(tokens)),
     }
@@ -221,6 +228,18 @@ def _rechecked_z(anchor: Array, stream: Array) -> NDArray[np.bool_]:
     found: NDArray[np.bool_] = np.greater(np.abs(mean - anchor.mean(axis=1, keepdims=True)), Z_95 * error)
     found[:, : FIRST_LOOK - 1] = False
     return found
+
+
+def _token_by_token(rng: np.random.Generator, anchor: Array, stream: Array) -> NDArray[np.bool_]:
+    """What `probed` would say if it bet on each token of a check by itself."""
+    known, bets = np.hstack([anchor, stream]), Bets(ALPHA, two_sided=False, shape=(len(anchor),))
+    alarms = np.zeros(stream.shape[:2], bool)
+    for at in range(stream.shape[1]):
+        for probe in range(stream.shape[2]):
+            apart = departures(known[:, : anchor.shape[1] + at + 1, probe : probe + 1])
+            bets.place(p_values(apart[:, :-1], apart[:, -1], rng.random(len(known))))
+            alarms[:, at] |= bets.e_values >= 1 / ALPHA
+    return alarms
 
 
 def _ever(happened: NDArray[np.bool_]) -> NDArray[np.bool_]:
