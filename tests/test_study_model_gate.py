@@ -29,7 +29,13 @@ def test_errors_are_few_however_often_one_looks(found: dict[str, dict[str, float
 
 
 @pytest.mark.parametrize(
-    "name", ["false_promotion_point_estimate", "false_promotion_fixed_interval", "false_alarm_rechecked_z"]
+    "name",
+    [
+        "false_promotion_point_estimate",
+        "false_promotion_fixed_interval",
+        "false_alarm_rechecked_z",
+        "probe_false_alarm_token_by_token",
+    ],
 )
 def test_naive_rules_err_more_often_than_they_say(found: dict[str, dict[str, float]], name: str) -> None:
     assert found[name]["low"] > 0.05
@@ -70,13 +76,10 @@ def test_what_is_simulated_is_the_watch() -> None:
     drift = Drift(list(anchor[0]), seed=5)
     alarms = [drift.update(x) >= 1 / model_gate.ALPHA for x in stream[0]]
     assert alarms == list(model_gate.watched(np.random.default_rng(5), anchor, stream)[0]) and any(alarms)
-    anchor, stream = rng.normal(size=(1, 2, 12)), rng.normal(size=(1, 2, 9)) * 4
-    probes = ProbeDrift(dict(enumerate(anchor[0])), seed=6)  # type: ignore[arg-type]
-    alarms = []
-    for round in range(stream.shape[2]):
-        for probe in (0, 1):
-            alarms.append(probes.update(probe, stream[0, probe, round]) >= 1 / model_gate.ALPHA)  # type: ignore[arg-type]
-    assert alarms == list(model_gate.probed(np.random.default_rng(6), anchor, stream)[0]) and any(alarms)
+    checks, later = rng.normal(size=(1, 40, 2)), rng.normal(size=(1, 20, 2)) * 4
+    probes = ProbeDrift(checks[0].tolist(), seed=6)
+    alarms = [probes.update(list(check)) >= 1 / model_gate.ALPHA for check in later[0]]
+    assert alarms == list(model_gate.probed(np.random.default_rng(6), checks, later)[0]) and any(alarms)
 
 
 def test_what_lies_beyond_the_end_is_not_known() -> None:

@@ -28,12 +28,13 @@ ALPHA = 0.05
 ANCHOR = 200
 WRONG_SHARE = 0.1
 WRONG_SHARE_CHANGED = 0.3
-PROBES = 10
-PROBE_MEASURES = 20
-PROBE_ROUNDS = 30
+PROBES = 3
+PROBE_ANCHOR = 100
+PROBE_CHECKS = 200
+PROBE_TOKENS_MAX = 10
 BATCHED_SHARE = 0.3
-"""How often batching disturbs a log-probability, by a normal deviate of one unit; the others are exact."""
-PROBE_SHIFT = 5.0
+"""How often batching disturbs log-probabilities, by a normal deviate of one unit; else they are exact."""
+PROBE_SHIFT = 10.0
 """The scatter of how a changed model moves the probes, in that unit."""
 
 Array = NDArray[np.float64]
@@ -41,10 +42,15 @@ Array = NDArray[np.float64]
 
 def model_gate(streams: int = STREAMS, items: int = ITEMS, seed: int = 0) -> dict[str, Any]:
     """All figures, each rate with its exact binomial 95 % interval, of `streams` of `items` each."""
-    rng = np.random.default_rng(seed)
-    settings = {"streams": streams, "items": items, "loss_max": LOSS_MAX, "alpha": ALPHA}
-    drift = outputs(rng, streams, items) | probes(rng, streams)
-    return settings | gate(rng, streams, items) | forecast(rng, streams // 5, items) | drift
+    settings = {"streams": streams, "items": items, "loss_max": LOSS_MAX, "alpha": ALPHA, "seed": seed}
+    pairs, early, scores, tokens = np.random.default_rng(seed).spawn(4)
+    return (
+        settings
+        | gate(pairs, streams, items)
+        | forecast(early, max(1, streams // 5), items)
+        | outputs(scores, streams, items)
+        | probes(tokens, streams)
+    )
 
 
 def gate(rng: np.random.Generator, streams: int, items: int) -> dict[str, Any]:
@@ -137,35 +143,45 @@ def watched(rng: np.random.Generator, anchor: Array, stream: Array) -> NDArray[n
 
 
 def probes(rng: np.random.Generator, streams: int) -> dict[str, Any]:
-    """Drift of probe tokens under the noise of batching, and how many of them show a changed model."""
-    anchor, same, changed = (
-        served(rng, (streams, PROBES, count)) for count in (PROBE_MEASURES, PROBE_ROUNDS, 3)
-    )
-    changed += PROBE_SHIFT * rng.normal(size=(streams, PROBES, 1))
-    when = _first(probed(rng, anchor, changed))
+    """Drift of probe tokens under the noise of batching, and how many of them show a changed model.
+
+    The noise is of each probe alone or common to a check, whichever is worse.
+    """
+    alarms, one_by_one, detected, tokens = [], [], [], []
+    for together in (False, True):
+        anchor, same, changed = (
+            served(rng, (streams, checks, PROBES), together)
+            for checks in (PROBE_ANCHOR, PROBE_CHECKS, PROBE_TOKENS_MAX)
+        )
+        changed += PROBE_SHIFT * rng.normal(size=(streams, 1, PROBES))
+        alarms.append(rate(_ever(probed(rng, anchor, same))))
+        one_by_one.append(rate(_ever(_token_by_token(rng, anchor, same))))
+        tokens.append(PROBES * _first(probed(rng, anchor, changed)))
+        detected.append(rate(np.less_equal(tokens[-1], PROBE_TOKENS_MAX)))
     return {
-        "probe_false_alarm": rate(_ever(probed(rng, anchor, same))),
-        f"probe_detected_in_{PROBES}": rate(np.less_equal(when, PROBES)),
-        "probe_tokens_to_detect": quantiles(when),
+        "probe_false_alarm": _worst(alarms),
+        "probe_false_alarm_token_by_token": _worst(one_by_one),
+        f"probe_detected_in_{PROBE_TOKENS_MAX}": min(detected, key=lambda one: one["rate"]),
+        "probe_tokens_to_detect": quantiles(np.concatenate(tokens)),
     }
 
 
-def served(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """What a server tells of a log-probability, in units of its noise, less what it truly is."""
-    told: Array = rng.normal(size=shape) * (rng.random(shape) < BATCHED_SHARE)
+def served(rng: np.random.Generator, shape: tuple[int, int, int], together: bool) -> Array:
+    """What a server tells of log-probabilities (S, checks, P), less what they are, in units of its noise."""
+    disturbed = rng.random((*shape[:2], 1 if together else shape[2])) < BATCHED_SHARE
+    told: Array = rng.normal(size=shape) * disturbed
     return told
 
 
 def probed(rng: np.random.Generator, anchor: Array, stream: Array) -> NDArray[np.bool_]:
-    """Whether `ProbeDrift` alarms, for streams (S, P, rounds) side by side, after each of their tokens."""
-    known, bets = np.concatenate([anchor, stream], axis=2), Bets(ALPHA, two_sided=False, shape=(len(anchor),))
-    alarms = []
-    for seen in range(anchor.shape[2], known.shape[2]):
-        for probe in range(known.shape[1]):
-            apart = departures(known[:, probe, : seen + 1])
-            bets.place(p_values(apart[:, :-1], apart[:, -1], rng.random(len(known))))
-            alarms.append(bets.e_values >= 1 / ALPHA)
-    return np.array(alarms).T
+    """Whether `ProbeDrift` alarms, for streams (S, checks, P) side by side, after each check."""
+    known, bets = np.hstack([anchor, stream]), Bets(ALPHA, two_sided=False, shape=(len(anchor),))
+    alarms = np.zeros(stream.shape[:2], bool)
+    for at in range(stream.shape[1]):
+        apart = departures(known[:, : anchor.shape[1] + at + 1])
+        bets.place(p_values(apart[:, :-1], apart[:, -1], rng.random(len(known))))
+        alarms[:, at] = bets.e_values >= 1 / ALPHA
+    return alarms
 
 
 def rate(hits: NDArray[np.bool_]) -> dict[str, float]:
@@ -196,7 +212,8 @@ def _naive(differences: Array, errors: float) -> NDArray[np.bool_]:
     """Whether the mean less so many standard errors is at the limit or above, at each look (S, N)."""
     count = np.arange(1, differences.shape[1] + 1)
     mean = differences.cumsum(axis=1) / count
-    error = np.sqrt(((differences**2).cumsum(axis=1) / count - mean**2) / count)
+    variance = (differences**2).cumsum(axis=1) / count - mean**2
+    error = np.sqrt(np.maximum(variance, 0) / count)
     found: NDArray[np.bool_] = np.greater_equal(mean - errors * error, -LOSS_MAX)
     found[:, : FIRST_LOOK - 1] = False
     return found
@@ -213,8 +230,21 @@ def _rechecked_z(anchor: Array, stream: Array) -> NDArray[np.bool_]:
     return found
 
 
+def _token_by_token(rng: np.random.Generator, anchor: Array, stream: Array) -> NDArray[np.bool_]:
+    """What `probed` would say if it bet on each token of a check by itself."""
+    known, bets = np.hstack([anchor, stream]), Bets(ALPHA, two_sided=False, shape=(len(anchor),))
+    alarms = np.zeros(stream.shape[:2], bool)
+    for at in range(stream.shape[1]):
+        for probe in range(stream.shape[2]):
+            apart = departures(known[:, : anchor.shape[1] + at + 1, probe : probe + 1])
+            bets.place(p_values(apart[:, :-1], apart[:, -1], rng.random(len(known))))
+            alarms[:, at] |= bets.e_values >= 1 / ALPHA
+    return alarms
+
+
 def _ever(happened: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return np.isfinite(_first(happened))
+    found: NDArray[np.bool_] = np.isfinite(_first(happened))
+    return found
 
 
 def _first(happened: NDArray[np.bool_]) -> Array:

@@ -57,7 +57,8 @@ class Decision:
 class SoFar(Decision):
     """A decision that may be taken anew after every item, and about how many more it needs.
 
-    `items_more` is None where it is decided, or where the items so far do not point to either side.
+    `items_more` is what it takes if all are like those so far, a rough figure while these are few. It is None
+    where it is decided, or where the items so far do not point to either side.
     """
 
     items_more: int | None

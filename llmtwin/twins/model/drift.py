@@ -9,7 +9,7 @@ are of.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,7 @@ class Drift:
     def __init__(self, anchor: Sequence[float], alpha: float = 0.05, seed: int = 0) -> None:
         """Raises InputError for less than ten numbers, one not finite, or an alpha not within 0 to 1."""
         self._level = _level(alpha)
-        self._known = _anchor(anchor, "the anchor")
+        self._known = _anchor(anchor)
         self._bets = Bets(alpha, two_sided=True)
         self._rng = np.random.default_rng(seed)
 
@@ -103,40 +103,41 @@ class Drift:
 
 
 class ProbeDrift:
-    """Watches log-probabilities of a few probe tokens, each measured several times for the anchor.
+    """Watches the log-probabilities of a few probe tokens, all measured together at each check.
 
-    A probe is a token at a place of a fixed text, and what a change makes of it is not known beforehand: any
-    departure from the middle of its own measures counts, in units of how they scatter, so that what batching
-    makes of the numbers is no change. The anchor must be measured under the loads that come later. Nothing
-    but ranks matters: a probe with `n` measures gives an e-value of at most about (n + 1) / 4 a measure.
+    A probe is a token at a place of a fixed text; what a change will make of it need not be known, since any
+    departure from the middle of its own measures counts, in units of how they scatter. The anchor is checks
+    (N, P) of the model as it should be. Checks must be exchangeable while nothing changes: what batching does
+    to the numbers may be common to all probes of a check, but the anchor must have been taken under the loads
+    that come later. Only ranks matter, and a check is worth at most about (N + 1) / 4 as an e-value: a few
+    probes and a hundred checks let the alarm come at the second or third one (`study.model_gate`).
     """
 
-    def __init__(self, anchors: Mapping[str, Sequence[float]], alpha: float = 0.05, seed: int = 0) -> None:
-        """Raises InputError without probes, and for a probe with less than ten measures or one not finite.
+    def __init__(self, anchor: Sequence[Sequence[float]], alpha: float = 0.05, seed: int = 0) -> None:
+        """Raises InputError for less than ten checks, of unequal length, without probes or not finite.
 
         A token that the anchor model does not always tell of is no good probe. Raises it also for an alpha
         that is not within 0 to 1.
         """
         self._level = _level(alpha)
-        if not anchors:
-            raise InputError("there is no probe: give tokens with their log-probabilities")
-        self._known = {probe: _anchor(given, f"the probe {probe!r}") for probe, given in anchors.items()}
+        self._probes = len(anchor[0]) if anchor else 0
+        if not self._probes or any(len(check) != self._probes for check in anchor):
+            raise InputError("each check of the anchor must measure the same probes, at least one")
+        self._known = _anchor(anchor)
         self._bets = Bets(alpha, two_sided=False)
         self._rng = np.random.default_rng(seed)
 
-    def update(self, probe: str, logprob: float | None) -> float:
-        """Take one more measure of a probe, None where the model does not tell it; return the e-value.
+    def update(self, check: Sequence[float | None]) -> float:
+        """Take one more check (P,), None for what the model does not tell; return the e-value.
 
-        Raises InputError for a probe without anchor, or a number that is not finite.
+        Raises InputError for another number of probes, or a measure that is not finite.
         """
-        if probe not in self._known:
-            raise InputError(
-                f"the probe {probe!r} has no anchor: measure it while the model is as it should be"
-            )
-        known = np.append(self._known[probe], CENSORED if logprob is None else _finite(logprob))
-        apart = departures(known)
+        if len(check) != self._probes:
+            raise InputError(f"the check has {len(check)} probes, and the anchor {self._probes}")
+        new = [CENSORED if logprob is None else _finite(logprob) for logprob in check]
+        self._known = np.vstack([self._known, new])
+        apart = departures(self._known)
         self._bets.place(p_values(apart[:-1], apart[-1], self._rng.random()))
-        self._known[probe] = known
         return self.e_value
 
     @property
@@ -151,8 +152,8 @@ class ProbeDrift:
 
     @property
     def observations(self) -> int:
-        """How many measures, that is probe tokens, it has taken since the anchor."""
-        return self._bets.bets
+        """How many probe tokens it has taken since the anchor: checks times probes."""
+        return self._bets.bets * self._probes
 
 
 def p_values(known: Array, new: Array | float, chance: Array | float) -> Array:
@@ -166,9 +167,14 @@ def p_values(known: Array, new: Array | float, chance: Array | float) -> Array:
     return found
 
 
-def departures(measures: Array) -> Array:
-    """How far each of the measures (..., N) is from the median of all, which knows no order of them."""
-    found: Array = np.abs(measures - np.median(measures, axis=-1, keepdims=True))
+def departures(checks: Array) -> Array:
+    """How far each of the checks (..., N, P) is from the middle of all, whatever their order: (..., N).
+
+    The distances of each probe from its median, in units of their mean, summed over the probes.
+    """
+    apart = np.abs(checks - np.median(checks, axis=-2, keepdims=True))
+    scatter = apart.mean(axis=-2, keepdims=True)
+    found: Array = (apart / np.where(scatter > 0, scatter, 1)).sum(axis=-1)
     return found
 
 
@@ -178,10 +184,10 @@ def _level(alpha: float) -> float:
     return 1 / alpha
 
 
-def _anchor(given: Sequence[float], whose: str) -> Array:
+def _anchor(given: Sequence[float] | Sequence[Sequence[float]]) -> Array:
     found = np.array(given, dtype=np.float64)
-    if found.size < ANCHOR_MIN or not np.isfinite(found).all():
-        raise InputError(f"{whose} has {found.size} measures: give at least {ANCHOR_MIN}, all of them finite")
+    if len(found) < ANCHOR_MIN or not np.isfinite(found).all():
+        raise InputError(f"an anchor of {len(found)} is too few, or not finite: give at least {ANCHOR_MIN}")
     return found
 
 
