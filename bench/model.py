@@ -1,6 +1,6 @@
 """Puts the figures of model twins on record: the demo's, the proxy's, the gate's and the canaries'.
 
-    python bench/model.py DEMO_RESULT PROXY_RESULT [--out docs/study/model.json]
+python bench/model.py DEMO_RESULT PROXY_RESULT [--out docs/study/model.json]
 """
 
 from __future__ import annotations

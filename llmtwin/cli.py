@@ -25,6 +25,7 @@ from llmtwin.show import (
     show_gate,
     show_nearness,
     show_pushed,
+    show_tried,
     tuning_bar,
 )
 
@@ -242,6 +243,22 @@ def proxy(
     recorded = f"{mirror:.0%} of sessions recorded, with stand-ins" if mirror else "nothing is recorded"
     out.print(f"http://{host}:{port}/v1 for {options.primary}; {recorded}", markup=False)
     serve(options)
+
+
+@app.command(name="try")
+def try_(
+    name: Name,
+    change: Annotated[
+        list[str], typer.Option(help="prompt=FILE, temperature=0.2, model=desk@4, base=URL; may be repeated.")
+    ],
+    sample: Annotated[int, typer.Option(min=2, help="How many of the newest requests.")] = 64,
+) -> None:
+    """What if: ask recorded requests again under a change, and see what becomes of the answers."""
+    from llmtwin import primary
+
+    with err.status("asking again"):
+        found = primary.try_change(name, change, sample)
+    show_tried(found)
 
 
 @app.command()

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from llmtwin.models.engine.torch_engine import TorchEngine
 
 SKILL = "skill:"
+IN_PROCESS = "http://in-process"
+ASK_TIMEOUT_S = 120.0
 
 Item = TypeVar("Item")
 
@@ -85,9 +87,20 @@ def link(settings: Settings, token: str | None, twin: str, server: str | None = 
     """A line to the configured server, else to the one given, else to that within this process."""
     if address := settings.server or server:
         return open_link(address, token, twin)
+    return Link(_client(settings, token, IN_PROCESS), twin)
+
+
+def openai_client(settings: Settings, token: str | None, server: str | None = None) -> httpx.Client:
+    """A client of the OpenAI-compatible interface of the same server, its paths below `/v1`."""
+    if address := settings.server or server:
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        return httpx.Client(base_url=f"{address.rstrip('/')}/v1", headers=headers, timeout=ASK_TIMEOUT_S)
+    return _client(settings, token, f"{IN_PROCESS}/v1")
+
+
+def _client(settings: Settings, token: str | None, base_url: str) -> httpx.Client:
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
-    client = httpx.Client(transport=in_process(settings), base_url="http://in-process", headers=headers)
-    return Link(client, twin)
+    return httpx.Client(transport=in_process(settings), base_url=base_url, headers=headers)
 
 
 def invite(settings: Settings, twin: str, kind_name: str, cohort: str | None) -> str:

@@ -13,11 +13,11 @@ from rich.table import Table
 if TYPE_CHECKING:
     from llmtwin.edge.outbox import Pushed
     from llmtwin.models import tune as tuning
-    from llmtwin.primary import Nearness
+    from llmtwin.primary import Nearness, Tried
     from llmtwin.records import Answer, Card
     from llmtwin.twin import Collected
     from llmtwin.twins.gate import SoFar
-    from llmtwin.twins.model.discrepancy import Estimate
+    from llmtwin.twins.model.discrepancy import Discrepancy, Estimate
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -98,12 +98,29 @@ def show_answer(answer: Answer) -> None:
 def show_nearness(found: Nearness) -> None:
     """How near a twin is to its primary, beside how near the primary is to itself."""
     nearer = f"{found.kl:.3f} nats a token from the primary at least; the base is {found.kl_base:.3f}"
-    table = Table(title=f"version {found.version} beside its primary", caption=nearer)
+    out.print(_measured(found.measured, f"version {found.version} beside its primary", nearer))
+
+
+def show_tried(found: Tried) -> None:
+    """What became of the answers under a change, and what is foretold."""
+    told = found.foretold
+    said = (
+        f"as on record, but for case and punctuation: {told.low:.0%} to {told.high:.0%} of as many to come"
+        if told
+        else None
+    )
+    out.print(_measured(found.measured, "answers under the change, beside those on record", said))
+    for reason, count in found.failures.items():
+        err.print(f"{count} not answered: {reason}", style="yellow", markup=False)
+
+
+def _measured(found: Discrepancy, title: str, caption: str | None) -> Table:
+    table = Table(title=title, caption=caption)
     for name in ("measure", "apart", "primary from itself", "times"):
         table.add_column(name, justify="left" if name == "measure" else "right")
-    for one in found.measured.measures:
+    for one in found.measures:
         table.add_row(one.name, *(_estimate(each) for each in (one.discrepancy, one.floor, one.ratio)))
-    out.print(table)
+    return table
 
 
 def _estimate(found: Estimate | None) -> str:

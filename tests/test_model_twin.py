@@ -33,7 +33,6 @@ QUICK = replace(
 )
 
 
-
 @pytest.fixture
 def own(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     base = tiny_base(tmp_path, "llama")

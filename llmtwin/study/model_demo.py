@@ -45,8 +45,8 @@ TWIN = "desk"
 ASKERS = 4
 REPLY_TOKENS_MAX = 48
 PROBES = ("Hello", "Where is my order", "I want a refund", "Who are you")
-ANCHORS = 12
-PROBE_TOKENS_MAX = 40
+ANCHORS, PROBE_TOKENS_MAX = 100, 40
+"""How often the desk is checked as it should be, and how many probe tokens the changed one is asked for at most."""
 INTERPOLATIONS = 3
 KEPT_SHARE = 0.1
 """Of the twin, at each step of the source: new = 0.9 primary + 0.1 twin."""
@@ -257,19 +257,16 @@ class _Demo:
         )
         moved = tuning.tune(self._model, desk_case.HOUSE, step, start=self._house).lora
         changed = self._desk("changed", moved)
-        anchors: dict[str, list[float]] = {probe: [] for probe in PROBES}
-        with self._bar("probes", len(PROBES) * ANCHORS + PROBE_TOKENS_MAX) as show:
-            for count in range(ANCHORS):
-                for probe, logprob in _probed(desk, PROBES, {}).items():
-                    anchors[probe].append(logprob[1])
-                show(count * len(PROBES), "anchor")
+        with self._bar("probes", ANCHORS + PROBE_TOKENS_MAX) as show:
             tokens = {probe: said[0] for probe, said in _probed(desk, PROBES, {}).items()}
-            watch = ProbeDrift(anchors)
+            anchor = []
+            for count in range(ANCHORS):
+                anchor.append([said[1] for said in _probed(desk, PROBES, tokens).values()])
+                show(count, "as it should be")
+            watch = ProbeDrift(anchor)
             while not watch.alarm and watch.observations < PROBE_TOKENS_MAX:
-                for probe, said in _probed(changed, PROBES, tokens).items():
-                    if not watch.alarm:
-                        watch.update(probe, said[1])
-                show(len(PROBES) * ANCHORS + watch.observations, f"e-value {watch.e_value:.0f}")
+                watch.update([said[1] for said in _probed(changed, PROBES, tokens).values()])
+                show(ANCHORS + watch.observations, f"e-value {watch.e_value:.0f}")
         self.figures |= {
             "drift_alarm": watch.alarm,
             "probe_tokens_to_detect": watch.observations if watch.alarm else None,
