@@ -46,7 +46,7 @@ ASKERS = 4
 REPLY_TOKENS_MAX = 48
 PROBES = ("Hello", "Where is my order", "I want a refund", "Who are you")
 ANCHORS, PROBE_TOKENS_MAX = 100, 40
-"""How often the desk is checked as it should be, and how many probe tokens the changed one is asked for at most."""
+"""How often the desk is checked as it should be; how many probe tokens at most a changed one is asked for."""
 INTERPOLATIONS = 3
 KEPT_SHARE = 0.1
 """Of the twin, at each step of the source: new = 0.9 primary + 0.1 twin."""
