@@ -74,7 +74,9 @@ def test_where_texts_are_missing_it_says_how_to_get_them(folders: tuple[Path, Pa
 def test_documents_are_the_same_wherever_they_lie(tmp_path: Path) -> None:
     for place in ("here", "there"):
         (tmp_path / place / "deep").mkdir(parents=True)
-        (tmp_path / place / "deep" / "one.md").write_text("# Title\n\nA few words of a text that was written.\n")
+        (tmp_path / place / "deep" / "one.md").write_text(
+            "# Title\n\nA few words of a text that was written.\n"
+        )
     (tmp_path / "link").symlink_to(tmp_path / "there")
     ids = [[item.id for item in documents(tmp_path / place)] for place in ("here", "there", "link")]
     assert ids[0] and ids[0] == ids[1] == ids[2]
@@ -205,7 +207,11 @@ def figures() -> dict[str, Any]:
     found |= person_figures.attributed(known, held_out, written, 60)
     found |= person_figures.styles(written, held_out)
     found |= person_figures.copies(written, known)
-    found |= FORGOTTEN | person_figures.found({"ann": RETRIEVED, "bob": RETRIEVED}) | {"characters_max": 9, "author_characters": 99}
+    found |= (
+        FORGOTTEN
+        | person_figures.found({"ann": RETRIEVED, "bob": RETRIEVED})
+        | {"characters_max": 9, "author_characters": 99}
+    )
     mini = {"bits_per_char_gain": {"til": 0.03}, **person_figures.found({"til": RETRIEVED})}
     return found | {"mini": mini, "machine": {"cpu": "x", "cores": 2}}
 
