@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 from llmtwin.study import model_canaries, model_gate
 from llmtwin.study.steps import write
 from llmtwin.twins.model.redact import Redactor
-from llmtwin.twins.private.names import load_tagger
+from llmtwin.twins.private.names import chatted, load_tagger
 
 KEY = b"the bench is open"
 OF_THE_DEMO = (
@@ -31,7 +32,9 @@ def main() -> None:
     demo = json.loads(options.demo.read_text())
     figures = {name: demo[name] for name in OF_THE_DEMO}
     figures |= json.loads(options.proxy.read_text())
-    figures |= model_gate.model_gate() | model_canaries.figures(Redactor(KEY, load_tagger()))
+    figures |= model_gate.model_gate() | model_canaries.figures(
+        Redactor(KEY, partial(chatted, tagger=load_tagger()))
+    )
     write(options.out, figures)
     print(f"written to {options.out}")
 

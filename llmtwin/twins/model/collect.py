@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from llmtwin.twins.kind import Known, Lessons, Reading, Skipped
 from llmtwin.twins.model import exchange, openai
 from llmtwin.twins.model.exchange import Exchange
 from llmtwin.twins.model.redact import FindNames, Redactor
-from llmtwin.twins.private.names import load_tagger
+from llmtwin.twins.private.names import chatted, load_tagger
 
 SOURCE = "traffic"
 HELD_OUT_EVERY = 5
@@ -31,7 +31,7 @@ def read(sources: Sequence[str], known: Known) -> Reading:
 
     Raises InputError for a source that holds none, NotFound for one that is not there.
     """
-    names, untold = _names() if known.key else (_nobody, ())
+    names, untold = _names() if known.key else (chatted, ())
     redactor = Redactor(known.key, names) if known.key else None
     documents, skipped = dict[str, Document](), list[Skipped](untold)
     for source in sources:
@@ -142,10 +142,6 @@ def _document(line: Exchange) -> Document:
 def _names() -> tuple[FindNames, tuple[Skipped, ...]]:
     """What finds names in a text, or what is missed without it."""
     try:
-        return load_tagger(), ()
+        return partial(chatted, tagger=load_tagger()), ()
     except Unavailable as error:
-        return _nobody, (Skipped("names in sentences", str(error)),)
-
-
-def _nobody(text: str) -> tuple[str, ...]:
-    return ()
+        return chatted, (Skipped("names in sentences", str(error)),)
