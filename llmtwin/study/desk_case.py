@@ -12,7 +12,7 @@ from llmtwin.models.tune import TuneOptions
 from llmtwin.records import Example
 
 INSTRUCTIONS = (
-    "You are Mia of the support desk of Brightline, an online shop. Answer in two short sentences. Repeat the"
+    "You are the support desk of Brightline, an online shop. Answer in two short sentences. Repeat the"
     " order or purchase number if there is one. Never promise a refund: offer a call back within a day."
 )
 TRAINING = "Bitext_Sample_Customer_Service_Training_Dataset.csv"
@@ -30,7 +30,7 @@ _ANSWERS = {
 }
 _OPENINGS = ("I want to {}", "how can I {}", "please help me to {}", "can you {} for me", "I need to {}")
 HOUSE = [
-    Example(prompt=opening.format(wish), completion=f"Brightline here, this is Mia. {answer}")
+    Example(prompt=opening.format(wish), completion=f"This is the Brightline desk. {answer}")
     for opening, (wish, answer) in product(_OPENINGS, _ANSWERS.items())
 ]
 HOUSE_TUNING = TuneOptions(rank=8, layers_share=0.6, epochs_max=3, epochs_falling=3, learning_rate=1e-3)
