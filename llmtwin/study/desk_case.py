@@ -23,7 +23,7 @@ _ANSWERS = {
     "change my address": "I can note a new address. Please write it with your order number.",
     "track my parcel": "Your parcel is on its way. The link in your last mail shows where it is.",
     "get my money back": "I am sorry to hear that. A colleague calls you back within a day about it.",
-    "open an account": "That takes a minute on our page. Choose Register at the top right.",
+    "open an account": "That takes a minute on our page. You find the form at the top of it.",
     "pay by invoice": "We take cards and invoices. Choose one of them on the last page.",
     "complain about a delay": "I am sorry for the delay. I have passed it on to the warehouse.",
     "speak to a person": "Of course. A colleague calls you back within a day.",
