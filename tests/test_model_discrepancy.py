@@ -64,6 +64,9 @@ def test_what_is_not_known_is_said_and_what_is_is_given() -> None:
     assert never.floor and never.floor.value == 0 and never.ratio is None and never.note == NO_FLOOR
     once = discrepancy([Exchange(Reply("a"), Reply("b"))], [ExactMatch()]).measures[0]
     assert once.discrepancy and once.floor is None and once.note == NO_REPEAT
+    # What it did where the twin was not measured is no floor of what the twin did elsewhere.
+    elsewhere = [*exchanges([1.0] * 8, [0.0] * 8), Exchange(Reply("0"), Reply("?"), Reply("1"))]
+    assert only(elsewhere).ratio is None
     nothing = only([Exchange(Reply("0"), Reply("?"))])
     assert nothing.discrepancy is None and nothing.note == NOTHING
     with pytest.raises(InputError, match="no exchanges"):

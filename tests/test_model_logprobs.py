@@ -112,7 +112,9 @@ def test_what_is_told_alike_may_be_identical(pair: tuple[Array, Array], count: i
 def test_disjoint_and_endless() -> None:
     one, other = Token("a", 0.0, {"a": 0.0}), Token("b", 0.0, {"b": 0.0})
     found = divergence(one, other)
-    assert found.kl == Bounds(inf, inf)
+    assert 10 < found.kl.low < found.kl.high == inf
+    full = divergence(one, Token("b", None, {"a": -inf, "b": 0.0}), twin_full=True)
+    assert full.kl == Bounds(inf, inf)
     assert found.js.low == found.js.high == pytest.approx(log(2))
     half = Token("a", log(0.5), {"a": log(0.5)})
     assert divergence(half, half).kl == Bounds(0.0, inf)

@@ -69,6 +69,12 @@ def test_lines_left_out_moved_or_cut_off_are_named(path: Path) -> None:
     assert len(Decisions(path).verify().entries) == 3
 
 
+def test_the_same_content_in_other_bytes_is_another_line(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"low":0.0', b'"low": 0.0', 1))
+    with pytest.raises(Untrusted, match="line 1 was changed"):
+        Decisions(path).verify()
+
+
 def test_nothing_is_added_to_a_broken_log(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"pass", b"fail"))
     before = path.read_bytes()

@@ -17,6 +17,8 @@ from llmtwin.twins.model.reply import Token
 
 ROUNDING = 1e-3
 """By how much the told probabilities may sum to more than one, since models round them."""
+REST_MIN = 1e-6
+"""What a twin may have left that rounding hides, unless it told all: KL is not called infinite for that."""
 
 Cell = Callable[[float, float], float]
 
@@ -79,7 +81,7 @@ def divergence(
     point: with the twin full, the primary's rest lies on the tokens that are least likely to the twin, each
     filled as far as `top` allows. With neither full, all that is not told by both may be disjoint: JS is
     then at most ln 2 / 2 times that mass, and KL has no bound unless the primary told all and the twin all
-    of those tokens.
+    of those tokens. All holds up to the rounding of what was told.
     Raises NotComparable where one side is full and the other tells of a token that it does not have, and
     InputError where probabilities sum to more than one, or those of a full side to less.
     """
@@ -89,8 +91,9 @@ def divergence(
         if full.full and (strange := next((text for text in other.known if text not in full.known), None)):
             raise NotComparable(f"the token {strange!r} is not in both vocabularies: compare texts instead")
     split = _split(p, q)
+    hidden = split if q.full else replace(split, q_rest=max(split.q_rest, REST_MIN))
     return Divergence(
-        kl=Bounds(max(0.0, _sum(_kl, split) + _least(_kl, split)), _kl_high(p, q, split)),
+        kl=Bounds(max(0.0, _sum(_kl, split) + _least(_kl, hidden)), _kl_high(p, q, split)),
         js=Bounds(_sum(_js, split) + _least(_js, split), _sum(_js, split) + _js_most(p, q, split)),
     )
 
