@@ -21,8 +21,7 @@ from llmtwin.edge.store import SEAL_KEY, EdgeStore
 from llmtwin.errors import InputError, NotFound, Unavailable
 from llmtwin.records import now
 from llmtwin.settings import Settings, read_settings
-from llmtwin.wire.files import load_or_create
-from llmtwin.wire.seal import Sealer
+from llmtwin.wire.seal import Sealer, load_or_create
 
 if TYPE_CHECKING:
     from llmtwin.models.lora import Lora

@@ -27,10 +27,9 @@ from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Exchange, append
 from llmtwin.twins.model.kind import ModelKind
 from tests.models import tiny_base
 
+COUNT = 60
 MAIL = "jane.doe@example.org"
-QUICK = replace(
-    ModelKind().tuning(), rank=4, layers_share=1.0, epochs_max=8, epochs_falling=8, learning_rate=5e-3
-)
+QUICK = replace(ModelKind().tuning(), epochs_max=12, epochs_falling=12, learning_rate=5e-3)
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def line(number: int, said: str, session: str | None = None, **more: Any) -> dic
     }
 
 
-def traffic(path: Path, count: int = 30, said: str = "the lamp is on") -> Path:
+def traffic(path: Path, count: int = COUNT, said: str = "the lamp is on") -> Path:
     path.write_text("".join(json.dumps(line(number, said)) + "\n" for number in range(count)))
     return path
 
@@ -76,7 +75,7 @@ def twin(own: Settings, tmp_path: Path) -> Twin:
 def test_what_is_collected_is_stored_with_stand_ins_only(twin: Twin, own: Settings) -> None:
     with EdgeStore(own.edge_folder / "desk") as store:
         bodies = [document.body for document in store.documents()]
-    assert len(bodies) == 30
+    assert len(bodies) == COUNT
     assert not any("jane" in body or "customer 1" in body for body in bodies)
     assert all("asks" in body for body in bodies)
 
@@ -84,19 +83,23 @@ def test_what_is_collected_is_stored_with_stand_ins_only(twin: Twin, own: Settin
 def test_collecting_again_adds_nothing(twin: Twin, own: Settings, tmp_path: Path) -> None:
     twin.collect(tmp_path / "traffic.jsonl")
     with EdgeStore(own.edge_folder / "desk") as store:
-        assert len(store.documents()) == 30
+        assert len(store.documents()) == COUNT
 
 
 def test_a_twin_learns_replies_and_none_of_held_out_sessions(twin: Twin, own: Settings) -> None:
-    card = twin.tune(options=QUICK).card
+    tuned = twin.tune(options=QUICK)
+    assert tuned.pushed.error is None and not tuned.pushed.refused, tuned.pushed
+    card = tuned.card
     with EdgeStore(own.edge_folder / "desk") as store:
         known, learned = store.known(), store.learned(card.version)
     held = beside.held_out(known)
     assert held and learned
-    assert card.figures["examples"] == 30 - len(held) == len(learned)
+    assert card.figures["examples"] == COUNT - len(held) == len(learned)
     assert learned.isdisjoint({f"traffic/{one.id}" for one in held})
     assert card.figures["kl"] < card.figures["kl_base"]
-    assert twin.ask("what is lamp 7").text.startswith("the lamp")
+    answer = twin.ask("what is lamp 7, asks joe.bloggs@example.com")
+    assert answer.text.startswith("the lamp")
+    assert answer.receipts.adapter is not None and answer.receipts.adapter.version == card.version
 
 
 def test_a_gate_passes_the_better_fails_the_worse_and_logs_both(twin: Twin, own: Settings) -> None:
