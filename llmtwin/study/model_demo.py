@@ -15,9 +15,11 @@ from statistics import fmean
 from typing import Any
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from llmtwin import primary
 from llmtwin.edge.store import EdgeStore
@@ -38,7 +40,7 @@ from llmtwin.study.steps import write as write_json
 from llmtwin.twin import Twin
 from llmtwin.twins.gate import decide_so_far
 from llmtwin.twins.model.collect import lessons
-from llmtwin.twins.model.drift import ProbeDrift
+from llmtwin.twins.model.drift import CENSORED, ProbeDrift
 from llmtwin.twins.model.kind import ModelKind
 
 TWIN = "desk"
@@ -47,6 +49,7 @@ REPLY_TOKENS_MAX = 48
 PROBES = ("Hello", "Where is my order", "I want a refund", "Who are you")
 ANCHORS, PROBE_TOKENS_MAX = 100, 40
 """How often the desk is checked as it should be; how many probe tokens at most a changed one is asked for."""
+MIRROR_S_MAX = 240.0
 INTERPOLATIONS = 3
 KEPT_SHARE = 0.1
 """Of the twin, at each step of the source: new = 0.9 primary + 0.1 twin."""
@@ -159,7 +162,7 @@ class _Demo:
         arguments = ["llmtwin", "proxy", TWIN, "--port", str(port), "--mirror", "1"]
         self._child(arguments, "proxy.log", f"http://127.0.0.1:{port}/healthz")
         proxy = f"http://127.0.0.1:{port}/v1"
-        done, self.versions, tunings = 0, [], []
+        done, self._mirrored, self.versions, tunings = 0, 0, [], []
         for number, count in enumerate(self.options.phases, 1):
             part = list(enumerate(self._asked))[done : done + count]
             again = part[-self.options.repeats :] if number == len(self.options.phases) else []
@@ -189,7 +192,8 @@ class _Demo:
             asked = pool.map(lambda one: _ask(client, one[1], session=f"customer {one[0]}"), part)
             for count, _ in enumerate(asked, 1):
                 show(count, "")
-        time.sleep(1)  # the mirror writes when the answer is over
+        self._mirrored += len(part)
+        _wait_for(f"{proxy.removesuffix('/v1')}/metrics", self._mirrored)
 
     def _traces(self) -> tuple[list[Trace], list[Trace]]:
         """What was learned last, and what is held out."""
@@ -292,6 +296,14 @@ def _ask(client: httpx.Client, question: str, session: str) -> None:
     client.post("/chat/completions", json=asked, headers={"x-session-id": session}).raise_for_status()
 
 
+@retry(retry=retry_if_result(bool), stop=stop_after_delay(MIRROR_S_MAX), wait=wait_fixed(0.2), reraise=True)
+def _wait_for(metrics: str, calls: int) -> int:
+    """Wait until the mirror is through with so many calls: it works beside. How many it is behind."""
+    found = text_string_to_metric_families(httpx.get(metrics).raise_for_status().text)
+    every = [one.value for family in found if family.name == "llmtwin_mirror" for one in family.samples]
+    return calls - int(sum(every))
+
+
 def _probed(url: str, probes: Sequence[str], tokens: dict[str, str]) -> dict[str, tuple[str, float]]:
     """Of each probe its first token, the likeliest or the one in `tokens`, with its log-probability.
 
@@ -308,12 +320,12 @@ def _probed(url: str, probes: Sequence[str], tokens: dict[str, str]) -> dict[str
             "top_logprobs": 20,
         }
         said = httpx.post(f"{url}/chat/completions", json=asked, timeout=300).raise_for_status().json()
-        top = {
-            each["token"]: each["logprob"]
-            for each in said["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-        }
+        content = (said["choices"][0].get("logprobs") or {}).get("content")
+        if not content:
+            return "", 0.0  # it ends at once, and says nothing of how likely that was
+        top = {each["token"]: each["logprob"] for each in content[0]["top_logprobs"]}
         token = tokens.get(probe) or max(top, key=lambda each: top[each])
-        return token, top.get(token, -20.0)
+        return token, top.get(token, CENSORED)
 
     with ThreadPoolExecutor(ASKERS) as pool:
         return dict(zip(probes, pool.map(one, probes), strict=True))
