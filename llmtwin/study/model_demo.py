@@ -162,7 +162,7 @@ class _Demo:
         arguments = ["llmtwin", "proxy", TWIN, "--port", str(port), "--mirror", "1"]
         self._child(arguments, "proxy.log", f"http://127.0.0.1:{port}/healthz")
         proxy = f"http://127.0.0.1:{port}/v1"
-        done, self._mirrored, self.versions, tunings = 0, 0, [], []
+        done, self._mirrored, self._versions, tunings = 0, 0, list[int](), []
         for number, count in enumerate(self.options.phases, 1):
             part = list(enumerate(self._asked))[done : done + count]
             again = part[-self.options.repeats :] if number == len(self.options.phases) else []
@@ -180,7 +180,7 @@ class _Demo:
                 show(now.epoch - 1 + now.share, f"loss {now.loss:.3f}")
 
             card = twin.tune(report).card
-        self.versions.append(card.version)
+        self._versions.append(card.version)
         return {"version": card.version, **card.figures}
 
     def _ask(self, proxy: str, part: Sequence[tuple[int, str]]) -> None:
@@ -206,7 +206,7 @@ class _Demo:
     def _compared(self) -> None:
         """Distilling and interpolating on the same held-out replies, none of them with the instructions."""
         with self._bar("held-out replies are read", 1):
-            self._loras = [Lora.load(self._folder(version)) for version in self.versions]
+            self._loras = [Lora.load(self._folder(version)) for version in self._versions]
             mixed, steps = self._untouched(), []
             for _ in range(INTERPOLATIONS):
                 mixed = interpolated(self._house, mixed, KEPT_SHARE)
@@ -214,7 +214,7 @@ class _Demo:
             self._held_out = self._traces()[1]
             every = divergences(self._model, self._held_out, [None, *self._loras, *steps])
             base, *others = map(fmean, every)
-            near = primary.measure(TWIN, self.versions[-1], settings=self._settings)
+            near = primary.measure(TWIN, self._versions[-1], settings=self._settings)
         distilled, between = others[: len(self._loras)], others[len(self._loras) :]
         self.figures |= {
             "held_out": len(self._held_out),
@@ -242,7 +242,7 @@ class _Demo:
         ]
         options = replace(ModelKind().tuning(), epochs_max=1, epochs_falling=1)
         with self._bar("two candidates at the gate", 2) as show:
-            good = primary.gate(TWIN, self.versions[-1], self.versions[0], settings=self._settings)
+            good = primary.gate(TWIN, self._versions[-1], self._versions[0], settings=self._settings)
             show(1, good.verdict)
             bad = distil(self._model, moved[: len(moved) // 2], options).lora
             scores = primary.scores(TWIN, [bad, self._loras[-1]], self._settings)
