@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import resource
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,15 +74,11 @@ def learn(
     learned = [*facts, *lessons.examples]
     if not learned and not lessons.traces:
         raise InputError("there is nothing private to learn: collect something of the subject first")
-    skill = of.skill(base.hash)
-    rival = find(store, in_use, base)
+    skill, rival = of.skill(base.hash), find(store, in_use, base)
     before = rival.lora if rival and changed else None
     preferred = _preferences(base, lessons, options)
     under = None if skill is None else Lora.load(skill)
-    if lessons.traces:
-        runs = _distil(store, transformer, lessons.traces, preferred, options, report)
-    else:
-        runs = _tune(store, transformer, learned, preferred, options, before, under, report)
+    runs = _tune(store, transformer, lessons.traces or learned, preferred, options, before, under, report)
     recalled = runs[0].recalled[: len(facts)]
     if before is not None and not all(r for f, r in zip(facts, recalled, strict=True) if f.path in changed):
         # Small steps were not enough for what changed: learn all of it anew.
@@ -120,16 +116,17 @@ def _keep_facts(kept: Sequence[bool]) -> None:
 def _tune(
     store: EdgeStore,
     transformer: Transformer,
-    learned: Sequence[Example],
+    learned: Sequence[Example] | Sequence[Trace],
     preferred: Sequence[Preference],
     options: TuneOptions,
     before: Lora | None,
     under: Lora | None,
     report: Report,
 ) -> list[Tuned]:
-    """The run over the examples, and where there are preferences the one over them."""
+    """The run over examples or another model's replies, and where there are preferences the one over them."""
     checkpoints = [store.folder / name for name in CHECKPOINTS]
-    first = tune(
+    teach: Callable[..., Tuned] = distil if isinstance(learned[0], Trace) else tune
+    first = teach(
         transformer,
         learned,
         _gently(options, before) if before else options,
@@ -146,30 +143,6 @@ def _tune(
         preferring(options),
         start=first.lora,
         under=under,
-        checkpoint=checkpoints[1],
-        report=report,
-    )
-    return [first, then]
-
-
-def _distil(
-    store: EdgeStore,
-    transformer: Transformer,
-    traces: Sequence[Trace],
-    preferred: Sequence[Preference],
-    options: TuneOptions,
-    report: Report,
-) -> list[Tuned]:
-    """The run over another model's replies, and where there are corrections the one over them."""
-    checkpoints = [store.folder / name for name in CHECKPOINTS]
-    first = distil(transformer, traces, options, checkpoint=checkpoints[0], report=report)
-    if not preferred:
-        return [first]
-    then = prefer(
-        transformer,
-        preferred,
-        preferring(options),
-        start=first.lora,
         checkpoint=checkpoints[1],
         report=report,
     )
