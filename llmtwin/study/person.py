@@ -64,12 +64,17 @@ class StudyOptions:
 def run(options: StudyOptions, console: Console | None = None) -> dict[str, Any]:
     """Run the study, or go on with it; the whole one writes its figures and its page to `out`."""
     with bars_on(console or Console()) as bars:
-        mini = _Study(replace(options, mini=True), bars).figures()
+        mini: dict[str, Any] = {}
+        for part in _Study(replace(options, mini=True), bars).parts():
+            mini |= part
         if options.mini:
             return mini
-        figures = _Study(options, bars).figures() | {"mini": mini, "machine": _machine()}
-    write_json(options.out / "person.json", figures)
-    write_report(figures, options.out)
+        figures: dict[str, Any] = {"mini": mini, "machine": _machine()}
+        # After each part, so that a run that is stopped leaves on record what it did.
+        for part in _Study(options, bars).parts():
+            figures |= part
+            write_json(options.out / "person.json", figures)
+            write_report(figures, options.out)
     return figures
 
 
@@ -95,26 +100,28 @@ class _Study:
         self._embedder = embedder()
         self._steps = Steps(options.work / ("mini" if options.mini else "whole"), identity)
 
-    def figures(self) -> dict[str, Any]:
-        """All figures, from the steps that are done and those that are still to do."""
+    def parts(self) -> Iterator[dict[str, Any]]:
+        """The figures a part at a time, from the steps that are done and those that are still to do."""
         tunings = {author.name: self._tuned(author) for author in self._authors}
         bits = {author.name: self._bits(author) for author in self._authors}
         groups = {author.name: author.group for author in self._authors}
-        asked = [author for author in self._authors if self._options.mini or author.group == PEPS]
-        figures = {
+        yield {
             "characters_max": CHARACTERS_MAX,
             "author_characters": AUTHOR_CHARACTERS,
             **person_figures.tuned(tunings),
             **person_figures.bits(groups, bits),
-            **person_figures.found({author.name: self._retrieved(author) for author in asked}),
         }
+        asked = [author for author in self._authors if self._options.mini or author.group == PEPS]
+        yield person_figures.found({author.name: self._retrieved(author) for author in asked})
         if self._options.mini:
-            return figures
+            return
+        yield self._steps.do("forgotten", self._forgotten)
         written = {author.name: self._written(author) for author in self._authors}
-        figures |= self._steps.do("attributed", lambda: self._attributed(written))
-        figures |= self._steps.do("copied", lambda: person_figures.copies(written, self._learned()))
-        figures |= self._steps.do("forgotten", self._forgotten)
-        return figures | person_figures.styles(written, self._prose(lambda one: one.held_out))
+        yield {
+            **self._steps.do("attributed", lambda: self._attributed(written)),
+            **self._steps.do("copied", lambda: person_figures.copies(written, self._learned())),
+            **person_figures.styles(written, self._prose(lambda one: one.held_out)),
+        }
 
     def _adapter(self, name: str) -> Path:
         return self._steps.folder / name / "adapter"

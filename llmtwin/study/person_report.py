@@ -26,8 +26,9 @@ def write_report(figures: Figures, folder: Path) -> None:
         plots = {
             "person-gain.svg": plot_gain(figures["bits_per_char"]),
             "person-twins.svg": plot_twins(figures["bits_per_char"]),
-            "person-attribution.svg": plot_attribution(figures["attribution_detail"]),
         }
+        if "attribution_detail" in figures:
+            plots["person-attribution.svg"] = plot_attribution(figures["attribution_detail"])
         for name, plot in plots.items():
             metadata: dict[str, Any] = {"Date": None, "Creator": None}
             plot.savefig(folder / name, format="svg", metadata=metadata)
