@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmtwin.errors import InputError
@@ -138,11 +138,14 @@ def check_verbatim(whole: Item, making: Making) -> list[Pair]:
             if span.start < pair.end and pair.start < span.end:
                 kept, at = kept + re.escape(whole.text[at : max(at, span.start)]) + r".+?", span.end
         assert re.fullmatch(kept + re.escape(whole.text[at : pair.end]), pair.completion, re.S)
-        assert any(block.start <= pair.start < block.end for block in prose)
+        # An empty item of a list is no block, and may stand before the first word.
+        word = re.search(r"\w", said) or re.search(r"\S", said)
+        assert word and any(block.start <= pair.start + word.start() < block.end for block in prose)
         assert pair.completion.strip() and count_tokens(said) <= making.tokens_max
     return found
 
 
+@example(["0", "-", POST.split("\n\n")[1]])
 @given(st.lists(st.sampled_from(POST.split("\n\n")) | st.text(max_size=40), min_size=1, max_size=12))
 def test_every_completion_is_the_persons_text_whatever_it_is(parts: list[str]) -> None:
     text = "\n\n".join(parts)
