@@ -44,7 +44,7 @@ from llmtwin.twins.model.drift import CENSORED, ProbeDrift
 from llmtwin.twins.model.kind import ModelKind
 
 TWIN = "desk"
-ASKERS = 4
+ASKERS, BURST = 4, 48
 REPLY_TOKENS_MAX = 48
 PROBES = ("Hello", "Where is my order", "I want a refund", "Who are you")
 ANCHORS, PROBE_TOKENS_MAX = 100, 40
@@ -70,7 +70,7 @@ class ModelDemoOptions:
     out: Path = Path("out/demo-model")
     data: Path = Path("../shared/data/model/customer-support")
     seed: int = 7
-    phases: tuple[int, ...] = (60, 60, 120)
+    phases: tuple[int, ...] = (60, 90, 190)
     repeats: int = 30
 
 
@@ -184,16 +184,18 @@ class _Demo:
         return {"version": card.version, **card.figures}
 
     def _ask(self, proxy: str, part: Sequence[tuple[int, str]]) -> None:
+        """In bursts that the mirror's queue holds: on two cores it works more slowly than the desk answers."""
         with (
             self._bar(f"{len(part)} questions", len(part)) as show,
             httpx.Client(base_url=proxy, timeout=300) as client,
             ThreadPoolExecutor(ASKERS) as pool,
         ):
-            asked = pool.map(lambda one: _ask(client, one[1], session=f"customer {one[0]}"), part)
-            for count, _ in enumerate(asked, 1):
-                show(count, "")
-        self._mirrored += len(part)
-        _wait_for(f"{proxy.removesuffix('/v1')}/metrics", self._mirrored)
+            for first in range(0, len(part), BURST):
+                burst = part[first : first + BURST]
+                list(pool.map(lambda one: _ask(client, one[1], session=f"customer {one[0]}"), burst))
+                self._mirrored += len(burst)
+                _wait_for(f"{proxy.removesuffix('/v1')}/metrics", self._mirrored)
+                show(first + len(burst), "")
 
     def _traces(self) -> tuple[list[Trace], list[Trace]]:
         """What was learned last, and what is held out."""
