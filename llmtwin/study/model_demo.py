@@ -184,7 +184,7 @@ class _Demo:
         return {"version": card.version, **card.figures}
 
     def _ask(self, proxy: str, part: Sequence[tuple[int, str]]) -> None:
-        """In bursts that the mirror's queue holds: on two cores it works more slowly than the desk answers."""
+        """In bursts that the mirror's queue holds: on two cores it is slower than the desk."""
         with (
             self._bar(f"{len(part)} questions", len(part)) as show,
             httpx.Client(base_url=proxy, timeout=300) as client,
