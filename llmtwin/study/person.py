@@ -115,13 +115,13 @@ class _Study:
         yield person_figures.found({author.name: self._retrieved(author) for author in asked})
         if self._options.mini:
             return
-        yield self._steps.do("forgotten", self._forgotten)
         written = {author.name: self._written(author) for author in self._authors}
         yield {
             **self._steps.do("attributed", lambda: self._attributed(written)),
             **self._steps.do("copied", lambda: person_figures.copies(written, self._learned())),
             **person_figures.styles(written, self._prose(lambda one: one.held_out)),
         }
+        yield self._steps.do("forgotten", self._forgotten)
 
     def _adapter(self, name: str) -> Path:
         return self._steps.folder / name / "adapter"
