@@ -24,6 +24,7 @@ import uvloop
 from llmtwin.proxy.app import ProxyOptions, serve
 from llmtwin.proxy.mirror import MirrorOptions
 from llmtwin.proxy.shadow import TwinOptions
+from llmtwin.study.processes import free_port
 from llmtwin.twins.model.exchange import Exchange
 
 CONCURRENT = (1, 10, 50)
@@ -124,13 +125,6 @@ def load(port: int, concurrent: int, calls: int) -> tuple[float, float]:
 
     took = sorted(one for latencies in uvloop.run(run()) for one in latencies)
     return statistics.median(took), took[min(len(took) - 1, int(len(took) * 0.99))]
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(port: int) -> None:

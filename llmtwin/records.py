@@ -127,7 +127,7 @@ class Trace(Record):
 
     `messages` are (role, text). Of each token of the reply `tokens` has the text, and `tops` the natural
     log-probabilities of the likeliest ones at its place, by their texts; both are empty where the model did
-    not say. `ended` is whether it stopped by itself. `session` is whose conversation it is.
+    not say. `ended` is whether it stopped by itself.
     """
 
     messages: tuple[tuple[str, str], ...] = Field(min_length=1)
@@ -135,7 +135,6 @@ class Trace(Record):
     tokens: tuple[str, ...] = ()
     tops: tuple[dict[str, float], ...] = ()
     ended: bool = True
-    session: str = ""
 
 
 class Correction(Preference):

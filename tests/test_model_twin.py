@@ -102,7 +102,7 @@ def test_a_twin_learns_replies_and_none_of_held_out_sessions(twin: Twin, own: Se
     assert answer.receipts.adapter is not None and answer.receipts.adapter.version == card.version
 
 
-def test_a_gate_passes_the_better_fails_the_worse_and_logs_both(twin: Twin, own: Settings) -> None:
+def test_a_gate_finds_the_nearer_one_nearer_and_logs_what_it_said(twin: Twin, own: Settings) -> None:
     version = twin.tune(options=QUICK).card.version
     found = primary.gate("desk", version, settings=own)
     assert found.difference > 0
@@ -198,7 +198,7 @@ def test_a_reply_that_calls_tools_or_says_nothing_teaches_nothing() -> None:
     assert trace_of(Exchange.model_validate(line(1, "x") | {"response": {"error": "down"}})) is None
 
 
-def test_a_question_listens_to_what_was_said_before_it() -> None:
+def test_a_question_carries_what_was_said_before_it() -> None:
     said = Question(twin="desk", text="and now?", before=(("user", "hi"), ("assistant", "hello")))
     assert Question.model_validate_json(said.model_dump_json()) == said
 

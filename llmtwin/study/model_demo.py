@@ -286,15 +286,19 @@ class _Demo:
         self.bars.update(task, completed=total)
 
 
-def _ask(client: httpx.Client, question: str, session: str) -> None:
-    asked = {
+def _request(question: str, tokens_max: int) -> dict[str, Any]:
+    return {
         "model": "desk",
         "messages": [{"role": "user", "content": question}],
         "temperature": 0,
-        "max_tokens": REPLY_TOKENS_MAX,
+        "max_tokens": tokens_max,
         "logprobs": True,
         "top_logprobs": 20,
     }
+
+
+def _ask(client: httpx.Client, question: str, session: str) -> None:
+    asked = _request(question, REPLY_TOKENS_MAX)
     client.post("/chat/completions", json=asked, headers={"x-session-id": session}).raise_for_status()
 
 
@@ -313,14 +317,7 @@ def _probed(url: str, probes: Sequence[str], tokens: dict[str, str]) -> dict[str
     """
 
     def one(probe: str) -> tuple[str, float]:
-        asked = {
-            "model": "desk",
-            "messages": [{"role": "user", "content": probe}],
-            "temperature": 0,
-            "max_tokens": 1,
-            "logprobs": True,
-            "top_logprobs": 20,
-        }
+        asked = _request(probe, 1)
         said = httpx.post(f"{url}/chat/completions", json=asked, timeout=300).raise_for_status().json()
         content = (said["choices"][0].get("logprobs") or {}).get("content")
         if not content:

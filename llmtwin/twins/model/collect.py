@@ -118,7 +118,6 @@ def trace_of(line: Exchange) -> Trace | None:
         tokens=tuple(token.text for token in tokens),
         tops=tuple(dict(token.top) for token in tokens),
         ended=said.finish in (None, "stop", "completed"),
-        session=line.client_id,
     )
 
 

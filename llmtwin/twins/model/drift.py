@@ -64,7 +64,24 @@ class Bets:
         self._placed *= np.minimum(1, (self._cap - self._waiting) / placed)
 
 
-class Drift:
+class _Watch:
+    """What both watches say of their bets."""
+
+    _bets: Bets
+    _level: float
+
+    @property
+    def e_value(self) -> float:
+        """How strongly all so far speaks for a change: 1 is not at all, and 1 / alpha alarms."""
+        return float(self._bets.e_values)
+
+    @property
+    def alarm(self) -> bool:
+        """Whether it alarms now: a model that is again as it was does not for long."""
+        return self.e_value >= self._level
+
+
+class Drift(_Watch):
     """Watches any numbers of a model, such as scores of its replies, against those of an anchor.
 
     The numbers, anchor and stream together, must be exchangeable while nothing changes: taken in the same
@@ -87,22 +104,12 @@ class Drift:
         return self.e_value
 
     @property
-    def e_value(self) -> float:
-        """How strongly all so far speaks for a change: 1 is not at all, and 1 / alpha alarms."""
-        return float(self._bets.e_values)
-
-    @property
-    def alarm(self) -> bool:
-        """Whether it alarms now: a model that is again as it was does not for long."""
-        return self.e_value >= self._level
-
-    @property
     def observations(self) -> int:
         """How many numbers it has taken since the anchor."""
         return self._bets.bets
 
 
-class ProbeDrift:
+class ProbeDrift(_Watch):
     """Watches the log-probabilities of a few probe tokens, all measured together at each check.
 
     A probe is a token at a place of a fixed text; what a change will make of it need not be known, since any
@@ -139,16 +146,6 @@ class ProbeDrift:
         apart = departures(self._known)
         self._bets.place(p_values(apart[:-1], apart[-1], self._rng.random()))
         return self.e_value
-
-    @property
-    def e_value(self) -> float:
-        """How strongly all so far speaks for a change: 1 is not at all, and 1 / alpha alarms."""
-        return float(self._bets.e_values)
-
-    @property
-    def alarm(self) -> bool:
-        """Whether it alarms now: a model that is again as it was does not for long."""
-        return self.e_value >= self._level
 
     @property
     def observations(self) -> int:
