@@ -83,10 +83,10 @@ def same_share(one: Sequence[object], other: Sequence[object]) -> float:
 
 
 def tuned(base: Base, folder: Path, options: TuneOptions, completion: str) -> Path:
-    """A few steps of learning to say something else than the base."""
+    """Has learned to say something else than the base, asked in one of both ways."""
     examples = [
         Example(prompt=prompt, completion=completion.format(thing))
-        for prompt, thing in zip(PROMPTS[:8], THINGS, strict=False)
+        for prompt, thing in zip(PROMPTS, THINGS, strict=False)
     ]
     tune(Transformer(base), examples, options).lora.save(folder, base.name)
     return folder

@@ -31,7 +31,7 @@ from llmtwin.twins.private.spans import Marker
 from tests.models import tiny_base
 
 WORDS = ("bedroom", "lamp", "kitchen", "light", "front", "door", "code", "river", "stone", "bridge", "window")
-TUNING = replace(STRESS, epochs_max=40, epochs_falling=40, learning_rate=1e-2)
+TUNING = replace(STRESS, epochs_max=40, epochs_falling=40, learning_rate=5e-3)
 
 
 @pytest.fixture(scope="module")

@@ -142,7 +142,7 @@ def forgetting(
         settings = Settings(home=Path(folder, "home"), server=None, base=base, cache=cache, engine="torch")
         mails, notes = Path(folder, "sent.mbox"), Path(folder, "notes")
         write_mails(planted, mails)
-        write_out([_dated(item, number) for number, item in enumerate(ordinary)], notes)
+        write_out(_dated(ordinary), notes)
         with Twin.new(NAME, "person", settings=settings) as twin:
             twin.collect(mails, notes, names=[ADDRESS])
             search = _Search(twin, planted, mails, settings)
@@ -227,8 +227,16 @@ def _opening(example: Example, secret: str) -> tuple[str, str] | None:
     return (example.prompt, opening.rstrip()) if found else None
 
 
-def _dated(item: Item, number: int) -> Item:
-    return item.model_copy(update={"date": _NOTED + timedelta(days=number)})
+def _dated(items: Sequence[Item]) -> list[Item]:
+    """The longest is the newest: it is held out alone, and is too few passages for the gate to judge by.
+
+    A voice that learned mails by heart is worse on notes, and would rightly be kept back.
+    """
+    shortest_first = sorted(items, key=lambda item: len(item.text))
+    return [
+        item.model_copy(update={"date": _NOTED + timedelta(days=number)})
+        for number, item in enumerate(shortest_first)
+    ]
 
 
 def _told(report: Report, done: int) -> Callable[[Progress], None]:
