@@ -116,7 +116,7 @@ def new(
     primary: Annotated[str | None, typer.Option(help="Of a model: where it answers, up to /v1.")] = None,
 ) -> None:
     """Make a twin and its keys, and enrol it."""
-    from llmtwin.primary import set_primary
+    from llmtwin.primary.place import set_primary
     from llmtwin.twin import Twin
 
     if primary is not None and kind != "model":
@@ -236,7 +236,7 @@ def proxy(
     port: Annotated[int, typer.Option(help="The port to listen on.")] = 8080,
 ) -> None:
     """Stand before a twin's primary: clients get what it says byte for byte, and a part is recorded."""
-    from llmtwin.primary import proxy_options
+    from llmtwin.primary.shadowing import proxy_options
     from llmtwin.proxy.app import serve
 
     options = proxy_options(name, host, port, mirror)
@@ -254,10 +254,10 @@ def try_(
     sample: Annotated[int, typer.Option(min=2, help="How many of the newest requests.")] = 64,
 ) -> None:
     """What if: ask recorded requests again under a change, and see what becomes of the answers."""
-    from llmtwin import primary
+    from llmtwin.primary import trying
 
     with err.status("asking again"):
-        found = primary.try_change(name, change, sample)
+        found = trying.try_change(name, change, sample)
     show_tried(found)
 
 
@@ -269,13 +269,13 @@ def gate(
     ] = None,
 ) -> None:
     """Say whether a version may go live, by held-out traffic so far; ask as often as you like."""
-    from llmtwin import primary
+    from llmtwin.primary import gating
 
     name, _, number = version.partition("@")
     if not number.isdigit():
         raise InputError(f"{version!r} names no version: write desk@4")
     with err.status("comparing"):
-        found = primary.gate(name, int(number), against)
+        found = gating.gate(name, int(number), against)
     show_gate(found)
 
 
@@ -416,7 +416,7 @@ def _watch(twin: Twin) -> None:
     if found.relearned is not None:
         show_card(found.relearned.card)
         show_pushed(found.relearned.pushed)
-    from llmtwin import primary
+    from llmtwin.primary import nearness, place
 
-    if primary.is_of_model(twin.name):
-        show_nearness(primary.measure(twin.name, twin.card().version))
+    if place.is_of_model(twin.name):
+        show_nearness(nearness.measure(twin.name, twin.card().version))

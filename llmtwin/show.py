@@ -13,7 +13,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from llmtwin.edge.outbox import Pushed
     from llmtwin.models import tune as tuning
-    from llmtwin.primary import Nearness, Tried
+    from llmtwin.primary.nearness import Nearness
+    from llmtwin.primary.trying import Tried
     from llmtwin.records import Answer, Card
     from llmtwin.twin import Collected
     from llmtwin.twins.gate import SoFar

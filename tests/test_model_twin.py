@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from llmtwin import primary
 from llmtwin.cli import app
 from llmtwin.edge import mirrored
 from llmtwin.edge.store import EdgeStore
 from llmtwin.errors import InputError, NotFound
 from llmtwin.models.lora import Lora
+from llmtwin.primary import gating, nearness, place, shadowing
 from llmtwin.records import Question
 from llmtwin.settings import Settings
 from llmtwin.twin import Twin
@@ -104,18 +104,18 @@ def test_a_twin_learns_replies_and_none_of_held_out_sessions(twin: Twin, own: Se
 
 def test_a_gate_finds_the_nearer_one_nearer_and_logs_what_it_said(twin: Twin, own: Settings) -> None:
     version = twin.tune(options=QUICK).card.version
-    found = primary.gate("desk", version, settings=own)
+    found = gating.gate("desk", version, settings=own)
     assert found.difference > 0
     assert found.verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)
     if found.verdict is Verdict.INCONCLUSIVE:
         assert found.items_more
     own_lora = Lora.load(own.edge_folder / "desk" / "adapters" / str(version))
-    better, base = primary.scores("desk", [own_lora, None], own)
+    better, base = gating.scores("desk", [own_lora, None], own)
     assert all(0 <= score <= 1 for score in (*better, *base))
-    log = Decisions(own.edge_folder / "desk" / primary.DECISIONS).verify()
+    log = Decisions(own.edge_folder / "desk" / gating.DECISIONS).verify()
     assert [entry["candidate"] for entry in log.entries] == [version]
     with pytest.raises(NotFound, match="version 9"):
-        primary.gate("desk", 9, settings=own)
+        gating.gate("desk", 9, settings=own)
 
 
 def test_a_version_further_from_the_primary_is_not_published(twin: Twin, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_nearness_is_beside_the_primary_s_own_noise(twin: Twin, own: Settings,
         one["response"]["choices"][0]["message"]["content"] = "the lamp is off"
     (tmp_path / "again.jsonl").write_text("".join(json.dumps(one) + "\n" for one in again))
     twin.collect(tmp_path / "again.jsonl")
-    found = primary.measure("desk", version, settings=own)
+    found = nearness.measure("desk", version, settings=own)
     match = next(one for one in found.measured.measures if one.name == "exact_match")
     assert match.floor is not None and match.floor.value == 1
     assert found.kl < found.kl_base
@@ -206,15 +206,15 @@ def test_a_question_carries_what_was_said_before_it() -> None:
 def test_a_primary_is_an_address_and_only_a_model_has_one(own: Settings) -> None:
     with Twin.new("desk", "model", settings=own), Twin.new("home1", settings=own):
         with pytest.raises(InputError, match="no primary"):
-            primary.proxy_options("desk", "127.0.0.1", 8080, settings=own)
+            shadowing.proxy_options("desk", "127.0.0.1", 8080, settings=own)
         with pytest.raises(InputError, match="is no address"):
-            primary.set_primary("desk", "localhost", own)
+            place.set_primary("desk", "localhost", own)
         with pytest.raises(InputError, match="no twin of a model"):
-            primary.set_primary("home1", "http://localhost:9000/v1", own)
-        primary.set_primary("desk", "http://localhost:9000/v1/", own)
-        silent = primary.proxy_options("desk", "127.0.0.1", 8080, settings=own)
+            place.set_primary("home1", "http://localhost:9000/v1", own)
+        place.set_primary("desk", "http://localhost:9000/v1/", own)
+        silent = shadowing.proxy_options("desk", "127.0.0.1", 8080, settings=own)
         assert silent.primary == "http://localhost:9000/v1" and silent.mirror is None
-        recorded = primary.proxy_options("desk", "127.0.0.1", 8080, 0.5, own).mirror
+        recorded = shadowing.proxy_options("desk", "127.0.0.1", 8080, 0.5, own).mirror
         assert recorded is not None and recorded.sessions_share == 0.5 and recorded.redact is not None
 
 

@@ -21,7 +21,6 @@ from rich.progress import Progress
 from rich.table import Table
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
-from llmtwin import primary
 from llmtwin.edge.store import EdgeStore
 from llmtwin.models import tune as tuning
 from llmtwin.models.base import Base, find_base
@@ -29,6 +28,7 @@ from llmtwin.models.distil import distil, divergences
 from llmtwin.models.gguf import write_gguf
 from llmtwin.models.lora import Lora, interpolated
 from llmtwin.models.transformer import Transformer
+from llmtwin.primary import gating, nearness, place
 from llmtwin.records import Trace, now
 from llmtwin.settings import Settings
 from llmtwin.study import desk_case
@@ -157,7 +157,7 @@ class _Demo:
         """The desk is asked through the proxy, and the twin learns after each phase."""
         make_room(TWIN, self._settings)
         Twin.new(TWIN, "model", settings=self._settings).close()
-        primary.set_primary(TWIN, desk, self._settings)
+        place.set_primary(TWIN, desk, self._settings)
         port = free_port()
         arguments = ["llmtwin", "proxy", TWIN, "--port", str(port), "--mirror", "1"]
         self._child(arguments, "proxy.log", f"http://127.0.0.1:{port}/healthz")
@@ -216,7 +216,7 @@ class _Demo:
             self._held_out = self._traces()[1]
             every = divergences(self._model, self._held_out, [None, *self._loras, *steps])
             base, *others = map(fmean, every)
-            near = primary.measure(TWIN, self._versions[-1], settings=self._settings)
+            near = nearness.measure(TWIN, self._versions[-1], settings=self._settings)
         distilled, between = others[: len(self._loras)], others[len(self._loras) :]
         self.figures |= {
             "held_out": len(self._held_out),
@@ -244,13 +244,13 @@ class _Demo:
         ]
         options = replace(ModelKind().tuning(), epochs_max=1, epochs_falling=1)
         with self._bar("two candidates at the gate", 2) as show:
-            good = primary.gate(TWIN, self._versions[-1], self._versions[0], settings=self._settings)
+            good = gating.gate(TWIN, self._versions[-1], self._versions[0], settings=self._settings)
             show(1, good.verdict)
             bad = distil(self._model, moved[: len(moved) // 2], options).lora
-            scores = primary.scores(TWIN, [bad, self._loras[-1]], self._settings)
-            found = decide_so_far(scores[0], scores[1], loss_max=primary.LOSS_MAX)
+            scores = gating.scores(TWIN, [bad, self._loras[-1]], self._settings)
+            found = decide_so_far(scores[0], scores[1], loss_max=gating.LOSS_MAX)
             show(2, found.verdict)
-        self.figures["gate"] = {"good": primary.grounds(good), "bad": primary.grounds(found)}
+        self.figures["gate"] = {"good": gating.grounds(good), "bad": gating.grounds(found)}
 
     def _drifted(self, desk: str) -> None:
         """The primary is swapped for itself after one more step of training; how soon that is seen."""

@@ -1,0 +1,46 @@
+"""Where a model's twin keeps its things on this machine, and where its primary answers. It asks nobody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmtwin.edge.store import EdgeStore
+from llmtwin.errors import InputError, NotFound
+from llmtwin.settings import Settings, read_settings
+
+
+def is_of_model(name: str, settings: Settings | None = None) -> bool:
+    """Whether the twin of that name is one of a model. Raises NotFound."""
+    from llmtwin.twin import Twin
+
+    settings = settings or read_settings()
+    with Twin.open(name, settings), EdgeStore(settings.edge_folder / name) as store:
+        return store.settings().kind == "model"
+
+
+def set_primary(name: str, url: str, settings: Settings | None = None) -> None:
+    """Keep where the primary of a twin answers, up to and with `/v1`. Raises InputError for no address."""
+    from pydantic import HttpUrl, TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(HttpUrl).validate_python(url)
+    except ValidationError:
+        raise InputError(f"{url[:200]!r} is no address: give the primary's as http://host:port/v1") from None
+    with open_store(name, settings) as store:
+        store.save_settings(store.settings().model_copy(update={"primary": url.rstrip("/")}))
+
+
+def version_folder(store: EdgeStore, version: int) -> Path:
+    """Where a version lies. Raises NotFound where it is not on this machine."""
+    folder = store.adapter_folder(version)
+    if not folder.exists():
+        raise NotFound(f"version {version} of {store.settings().twin} is not on this machine")
+    return folder
+
+
+def open_store(name: str, settings: Settings | None) -> EdgeStore:
+    """The store of a twin of a model. Raises NotFound, or InputError for a twin of another kind."""
+    settings = settings or read_settings()
+    if not is_of_model(name, settings):
+        raise InputError(f"{name} is no twin of a model: make one with `llmtwin new NAME --kind model`")
+    return EdgeStore(settings.edge_folder / name)
