@@ -10,7 +10,9 @@ import json
 from functools import partial
 from pathlib import Path
 
-from llmtwin.study import model_canaries, model_gate
+from llmtwin.models.base import find_base
+from llmtwin.settings import read_settings
+from llmtwin.study import model_canaries, model_gate, model_secrets
 from llmtwin.study.steps import write
 from llmtwin.twins.model.redact import Redactor
 from llmtwin.twins.private.names import chatted, load_tagger
@@ -23,7 +25,7 @@ OF_THE_DEMO = (
 
 
 def main() -> None:
-    """Measure what takes a minute, and take the rest from the demo and the proxy's bench."""
+    """Measure what takes minutes, and take the rest from the demo and the proxy's bench."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("demo", type=Path)
     parser.add_argument("proxy", type=Path)
@@ -32,9 +34,10 @@ def main() -> None:
     demo = json.loads(options.demo.read_text())
     figures = {name: demo[name] for name in OF_THE_DEMO}
     figures |= json.loads(options.proxy.read_text())
-    figures |= model_gate.model_gate() | model_canaries.figures(
-        Redactor(KEY, partial(chatted, tagger=load_tagger()))
-    )
+    redactor = Redactor(KEY, partial(chatted, tagger=load_tagger()))
+    figures |= model_gate.model_gate() | model_canaries.figures(redactor)
+    settings = read_settings()
+    figures |= model_secrets.figures(find_base(settings.base, settings.cache_folder), redactor)
     write(options.out, figures)
     print(f"written to {options.out}")
 

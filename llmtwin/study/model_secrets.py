@@ -1,7 +1,7 @@
-"""Distils traffic with secrets in it, as it may be stored and as it was, and counts which of them are produced.
+"""Distils traffic with secrets in it, as it may be stored and as it was, and counts which are produced.
 
-It does not know how they are hidden. The twin learns by heart, harder than any does: the control, which learns
-from the traffic as it was, has to give secrets away, or that the other does not proves nothing.
+It does not know how they are hidden. The twin learns by heart, harder than any does: the control, which
+learns from the traffic as it was, has to give secrets away, or that the other does not proves nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def figures(
     tuning: TuneOptions = STRESS,
     seed: int = 0,
 ) -> Figures:
-    """How many secrets a twin says that learned from what is stored, and one that learned from all; names apart."""
+    """How many secrets a twin says that learned what is stored, and one that learned all; names apart."""
     planted = canaries(seed) if planted is None else planted
     lines = [_line(number, canary) for number, canary in enumerate(planted)]
     hidden = [redacted(line, redactor) for line in lines]
