@@ -1,4 +1,4 @@
-"""The paper's Table 2 in small: a real twin over the bundled base learns a region, and is asked and attacked."""
+"""The paper's Table 2 in small: a real twin over the bundled base learns a region, and is attacked."""
 
 from __future__ import annotations
 
