@@ -29,10 +29,10 @@ from llmtwin.edge.store import EdgeStore
 from llmtwin.errors import Unavailable
 from llmtwin.records import Command, CommandState, Observation, now
 from llmtwin.study import measure, privacy, questions
-from llmtwin.study.measure import Advance, Asked, Figures
+from llmtwin.study.measure import Asked, Figures
 from llmtwin.study.phrasings import Phrasings, read_phrasings
 from llmtwin.study.processes import COHORT, DemoOptions, Edge, Server, check_free, make_room
-from llmtwin.study.progress import bars_on
+from llmtwin.study.progress import Advance, bars_on
 from llmtwin.study.questions import Case
 from llmtwin.study.report import Report, Shown, write_report
 from llmtwin.study.truth import HomeTruth, read_truth

@@ -12,12 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import quantiles
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from llmtwin.edge.link import Link
 from llmtwin.edge.sealed import ask_sealed, object_of
 from llmtwin.errors import InputError, LlmtwinError
 from llmtwin.records import Answer, Observation, Outcome, Value
+from llmtwin.study.progress import Advance
 from llmtwin.study.questions import BadCommand, Case, same
 from llmtwin.wire.seal import Sealer
 
@@ -27,13 +28,6 @@ Z_95 = 1.959964
 Figures = dict[str, float | str]
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-
-
-class Advance(Protocol):
-    """Is told how many steps were done."""
-
-    def __call__(self, count: int = 1) -> None:
-        """Take them into account."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from random import Random
 
 from llmtwin.models.engine.api import Engine, Request, turn
-from llmtwin.study.measure import Advance, Figures, rate, wilson
+from llmtwin.study.measure import Figures, rate, wilson
+from llmtwin.study.progress import Advance
 from llmtwin.study.truth import HomeTruth
 from llmtwin.twins.home import facts
 

@@ -17,7 +17,7 @@ from llmtwin.twins.home.simulator import Home
 from llmtwin.twins.home.sources import read_states
 
 FACTS = 1600
-AT = datetime(2026, 1, 1, tzinfo=UTC)
+AT = datetime(2026, 1, 1, 19, tzinfo=UTC)
 HOUSES = (
     *("Acacia", "Birch", "Cedar", "Dahlia", "Elm", "Fern", "Gorse", "Hazel", "Iris", "Juniper", "Laurel"),
     *("Maple", "Nettle", "Oak", "Poplar", "Quince", "Rowan", "Sorrel", "Thistle", "Willow", "Yarrow"),
@@ -35,15 +35,19 @@ def region(count: int = FACTS, seed: int = 0) -> list[State]:
     kept: list[State] = []
     left = count
     for house in _houses(seed):
-        learnt = {one.fact.path.partition("/")[0] for one in settings(house)[:left]}
-        private = {one.fact.path.partition("/")[0] for one in _private(house)}
-        kept += [
-            state for state in house if state["entity_id"] in learnt or state["entity_id"] not in private
-        ]
-        left -= len(learnt)
+        some = with_settings(house, left)
+        kept += some
+        left -= len(settings(some))
         if not left:
             break
     return kept
+
+
+def with_settings(states: Sequence[State], count: int) -> list[State]:
+    """The dump of a home without its secrets, and with so many of its other settings at most."""
+    entities = [one.fact.path.partition("/")[0] for one in settings(states)]
+    unused = {one.fact.path.partition("/")[0] for one in _private(states)} - set(entities[:count])
+    return [state for state in states if state["entity_id"] not in unused]
 
 
 def settings(states: Sequence[State]) -> list[Observation]:

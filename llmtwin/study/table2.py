@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -25,9 +25,10 @@ from llmtwin.models.tune import Progress
 from llmtwin.records import Observation
 from llmtwin.settings import Settings
 from llmtwin.study import measure
-from llmtwin.study.measure import Advance, Figures, wilson
+from llmtwin.study.measure import Figures, wilson
 from llmtwin.study.phrasings import read_phrasings
 from llmtwin.study.privacy import Secret, likeliest
+from llmtwin.study.progress import Report, counting
 from llmtwin.study.questions import Case, setting_case, spread
 from llmtwin.study.region import AT, FACTS, region, settings
 from llmtwin.study.steps import Steps
@@ -49,8 +50,6 @@ REVERSED = (
 TOKENS_MAX = 24
 
 Messages = Sequence[Mapping[str, str]]
-Report = Callable[[str, float], None]
-"""Is told what goes on, and which share of it is done."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ class Table2:
         with closing(EdgeStore(self._own.edge_folder / TWIN)) as store:
             token = store.settings().owner_token
         links = {TWIN: serving.link(self._own, token, TWIN)}
-        advance = self._counting(said, len(cases))
+        advance = counting(self._report, said, len(cases))
         return [one.right for one in measure.together(partial(measure.ask, links, AT), cases, advance)]
 
     def _alone(self) -> Figures:
@@ -200,9 +199,9 @@ class Table2:
         every = settings(region(self._sizes.sealed, self._seed)) if name == SEALED else self._facts
         drawn = Random(f"{self._seed}/attack").sample(every, min(self._sizes.attacked, len(every)))
         rivals = {self._secret(name, one): self._rivals(one) for one in drawn}
-        advance = self._counting(f"{figure}: objects are ranked", len(rivals))
         found: dict[str, Any] = {}
         for which, stack in ((figure, self._stack(name)), (f"{figure}_base", ())):
+            advance = counting(self._report, f"{which}: objects are ranked", len(rivals))
             unbeaten = likeliest(self._engine, {name: stack}, rivals, advance)
             low, high = wilson(len(unbeaten), len(rivals))
             found |= measure.rate(which, (one in unbeaten for one in rivals))
@@ -246,16 +245,6 @@ class Table2:
             return folder
         twin, _, version = adapter.rpartition("@")
         return self._own.server_folder / "adapters" / twin / version
-
-    def _counting(self, said: str, total: int) -> Advance:
-        done = 0
-
-        def advance(count: int = 1) -> None:
-            nonlocal done
-            done += count
-            self._report(said, done / total)
-
-        return advance
 
 
 def _plainly(text: str) -> Messages:
