@@ -43,8 +43,9 @@ demo-model: person ## the same for a model: a support desk on llama.cpp; out/dem
 figures: setup ## README's table of figures, from out/demo/result.json
 	$(BIN)/python docs/figures.py
 
+# Two files at once: a core each, since short rows keep no more than one busy.
 test: base person $(VENV)/.test ## all tests
-	LLMTWIN_HOME="$(CURDIR)/out/test-home" $(BIN)/python -m pytest
+	LLMTWIN_HOME="$(CURDIR)/out/test-home" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev ## style, format and import contracts
 	$(BIN)/ruff check .
