@@ -1,12 +1,12 @@
 """The paper's service protocol and its ideal functionality F_DATA, as small state machines side by side.
 
-Source: Hong, Wu and Morello, LLM-Twin, "Security analysis of LLM-Twin". What this shows, and what it cannot, is
-in docs/security.md. The real world signs, packs, checks and seals with `llmtwin.wire`. It knows no model: a
+Source: Hong, Wu and Morello, LLM-Twin, "Security analysis of LLM-Twin". What this shows, and what not, is in
+docs/security.md. The real world signs, packs, checks and seals with `llmtwin.wire`. It knows no model: a
 look-up that holds every learned pair, and answers nothing else, stands for the adapter. For what an adapter
 gives away that is the worst case; what a tuned one does give away is measured by `study/privacy`.
 
-The adversary is the dummy one: it does what the environment says, and shows it all that it sees. So both worlds
-have the same methods, and the environment compares what these return and what is in `view`.
+The adversary is the dummy one: it does what the environment says and shows it all that it sees. So both
+worlds have the same methods, and the environment compares what these return and what is in `view`.
 """
 
 from __future__ import annotations
@@ -57,8 +57,7 @@ value and the words of the completion. The same object, or value of it, has the 
 
 
 class World(Protocol):
-    """What the environment can do, and see, in either world. What is promised of a party that the adversary
-    has corrupted is nothing: A and C are not corrupted in one run."""
+    """What the environment can do, and see, in either world. In one run it corrupts A (from the start) or C."""
 
     @property
     def view(self) -> Sequence[Seen]:
@@ -303,7 +302,7 @@ class Simulator:
         self.view.append(dummies)
 
     def reply(self, object: int, reply: Reply) -> int | None:
-        """2. "When A processes a request from B": the name of the value that its answer stands for, if any."""
+        """2. "When A processes a request from B": the name of the value that its answer stands for."""
         asked = self._pseudonyms[object]
         said = reply(packages(self.view), asked)
         self.view.append(asked)
@@ -313,7 +312,10 @@ class Simulator:
     # "Simulator S when corrupting B"
 
     def request_as_b(self, q: str) -> str | None:
-        """2. to 4. Intercepts q, sends it to F_DATA as B, relays P. What to alter is for the adversary."""
+        """1. to 4. Intercepts q, sends it to F_DATA as B, relays P. What to alter is for the adversary.
+
+        F_DATA need not hear ("corrupt", B): it keeps nothing for B, and tells it from the owner by the key.
+        """
         return self._f.request(q, has_key=False)
 
     def _words(self, count: int) -> str:
