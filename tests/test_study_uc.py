@@ -157,8 +157,8 @@ class EnvironmentWithC(Environment):
 
 # A busy machine is slow, and no law is broken by that.
 playing = settings(stateful_step_count=15, suppress_health_check=[HealthCheck.too_slow])
-Environment.TestCase.settings = settings(playing, max_examples=60)
-EnvironmentWithC.TestCase.settings = settings(playing, max_examples=40)
+Environment.TestCase.settings = settings(playing, max_examples=50)
+EnvironmentWithC.TestCase.settings = settings(playing, max_examples=25)
 TestNoEnvironmentTellsTheWorldsApart = Environment.TestCase
 TestNorDoesOneWithC = EnvironmentWithC.TestCase
 

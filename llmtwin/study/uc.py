@@ -57,7 +57,10 @@ value and the words of the completion. The same object, or value of it, has the 
 
 
 class World(Protocol):
-    """What the environment can do, and see, in either world. In one run it corrupts A (from the start) or C."""
+    """What the environment can do, and see, in either world.
+
+    A is corrupted from the start or never, and not in one run with C.
+    """
 
     @property
     def view(self) -> Sequence[Seen]:
