@@ -26,10 +26,10 @@ from llmtwin.models.distil import distil
 from llmtwin.models.lora import Lora
 from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import Report, Tuned, TuneOptions, prefer, tune
-from llmtwin.records import Example, Manifest, Preference, Record, Trace
+from llmtwin.records import Example, Manifest, Preference, Trace
 from llmtwin.twins.gate import Verdict, decide
 from llmtwin.twins.kind import ALL, Kind, Lessons, Voice, kind
-from llmtwin.wire.package import WEIGHTS
+from llmtwin.wire.package import WEIGHTS, data_digest
 from llmtwin.wire.seal import Sealer
 
 LOST_SHARE_MAX = 0.01
@@ -94,7 +94,7 @@ def learn(
         made = publish.Tuned(
             folder=folder,
             base=base.hash,
-            data=_digest([*learned, *lessons.traces, *lessons.preferences]),
+            data=data_digest([*learned, *lessons.traces, *lessons.preferences]),
             skill=None if skill is None else skill_hash(skill),
             figures=figures,
             notes=(*([f"learned from what was written {voice}"] if voice != ALL else []), *heard.notes),
@@ -183,12 +183,6 @@ def examples(store: EdgeStore, of: Kind, sealer: Sealer) -> list[Example]:
 def skill_hash(folder: Path) -> str:
     """The hash that names a skill in manifests: that of its weights."""
     return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-
-
-def _digest(learned: Sequence[Record]) -> str:
-    """What the adapter was made of, as one hash; the order does not matter."""
-    lines = sorted(hashlib.sha256(one.model_dump_json().encode()).hexdigest() for one in learned)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _figures(

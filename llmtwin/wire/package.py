@@ -7,7 +7,7 @@ safetensors library; nothing is unpickled or unzipped.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -154,6 +154,15 @@ def write_package_atomic(parts: Mapping[str, bytes], target_folder: Path) -> Non
         if target_folder.exists():
             raise Conflict(f"{target_folder} is already there: give the adapter a new version") from error
         raise Unavailable(f"{target_folder} cannot be written: {error.strerror}") from error
+
+
+def data_digest(learned: Iterable[Record]) -> str:
+    """What an adapter was made of, as one hash; the order does not matter.
+
+    Paths are left out: they say in plain what a sealed fact is of, and the hash would confirm a guess.
+    """
+    plain = (one.model_dump_json(exclude={"path", "paths"}) for one in learned)
+    return _digest("\n".join(sorted(_digest(line.encode()) for line in plain)).encode())
 
 
 def bytes_max(name: str) -> int:
