@@ -8,14 +8,17 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from llmtwin.cli import app
 from llmtwin.errors import InputError, Unavailable
 from llmtwin.memory import Memory
 from llmtwin.records import Prompt
-from llmtwin.study import paper, search
+from llmtwin.study import efficiency_study, paper, search
 from llmtwin.study.chart import Chart, Line
 from llmtwin.study.paper import PaperOptions, Part, Section
 from llmtwin.study.search import SearchOptions
@@ -51,6 +54,8 @@ def test_a_history_that_was_interrupted_grows_on_to_the_same(of_day: list[Prompt
             search.grow(parts, of_day, length)
             assert sum(parts.count(f"home{number}") for number in (1, 2)) == length
         assert parts.prompts("home2") == whole.prompts("home2")
+        with pytest.raises(InputError, match="700 prompts, not 699"):
+            search.grow(parts, of_day, 699)
 
 
 def test_what_is_asked_is_found_and_a_lost_fact_is_no_fast_answer(
@@ -121,6 +126,20 @@ def test_lines_go_on_as_they_rose_and_never_fall() -> None:
     assert list(rising.lines[-1].y) == pytest.approx([1, 1000])
 
 
+# ---- the commands --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "module"), [("search", search), ("efficiency", efficiency_study)])
+def test_a_part_is_run_by_its_name(name: str, module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[PaperOptions] = []
+    monkeypatch.setattr(module, "run", ran.append)
+    monkeypatch.setenv("LLMTWIN_BASE", "some-base")
+    assert CliRunner().invoke(app, ["study", name]).exit_code == 0
+    assert [one.base for one in ran] == ["some-base"] and ran[0].out == Path("docs/study")
+    refused = CliRunner().invoke(app, ["study", name, "--mini"])
+    assert isinstance(refused.exception, InputError) and len(ran) == 1
+
+
 # ---- the page ------------------------------------------------------------------------------------
 
 PAGES = {"paper.json", "paper.md"}
@@ -157,12 +176,6 @@ def test_one_name_is_one_figure(tmp_path: Path) -> None:
         (tmp_path / f"paper-{name}.json").write_text(json.dumps(one))
     with pytest.raises(InputError, match="same"):
         paper.collect(tmp_path)
-
-
-def test_a_chart_is_the_same_when_it_was_read_again() -> None:
-    chart = replace(CHART, y_beside="MB", beside=(Line("c", [1], [2]),))
-    written = json.dumps(chart.data())
-    assert json.dumps(Chart.read(json.loads(written)).data()) == written
 
 
 def test_the_committed_page_is_that_of_the_committed_parts(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +38,6 @@ class Chart:
         """The chart as JSON."""
         return asdict(self)
 
-    @classmethod
-    def read(cls, data: Mapping[str, Any]) -> Chart:
-        """The chart of what `data` gave."""
-        lines, beside = ([Line(**one) for one in data[name]] for name in ("lines", "beside"))
-        return cls(**{**data, "lines": tuple(lines), "beside": tuple(beside)})
-
 
 def draw(chart: Chart) -> Figure:
     """The chart as a figure."""
@@ -78,7 +72,7 @@ def _draw_lines(axis: Any, lines: Sequence[Line], colors: Sequence[str]) -> list
         axis.plot(
             line.x,
             line.y,
-            "o" if line.measured and len(line.x) < 30 else "-",
+            "o" if line.measured else "-" if place < len(colors) else "--",
             color=colors[place % len(colors)],
             label=line.label,
         )[0]

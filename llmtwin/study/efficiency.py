@@ -115,10 +115,13 @@ def w_next(weights: Iterable[NDArray[Any]], H: Sequence[float]) -> NDArray[Any]:
 
     `H` has their sizes of data. The paper writes H_i for |H_i|. Raises InputError where there is none.
     """
-    total, shares = None, np.asarray(H, float) / np.sum(H)
-    for one, share in zip(weights, shares, strict=True):
-        part = one * one.dtype.type(share)
-        total = part if total is None else np.add(total, part, out=total)
+    total: NDArray[Any] | None = None
+    for one, share in zip(weights, np.asarray(H, float) / np.sum(H), strict=True):
+        part: NDArray[Any] = one * one.dtype.type(share)
+        if total is None:
+            total = part
+        else:
+            total += part
     if total is None:
         raise InputError("there are no models to average")
     return total
@@ -169,10 +172,10 @@ def sub_channels(C_0: int, weights: Sequence[float]) -> NDArray[np.int64]:
         raise InputError(f"{C_0} sub-channels cannot be dealt out to {len(wanted)} with weights above 0")
     # One each first, so that nobody is left without; the rest in proportion.
     shares = (C_0 - len(wanted)) * wanted / wanted.sum()
-    dealt = np.floor(shares).astype(np.int64)
-    rest = C_0 - len(wanted) - int(dealt.sum())
+    dealt: NDArray[np.int64] = np.floor(shares).astype(np.int64) + 1
+    rest = C_0 - int(dealt.sum())
     dealt[np.argsort(dealt - shares, kind="stable")[:rest]] += 1
-    return dealt + 1
+    return dealt
 
 
 def r_bytes_per_s(c: NDArray[np.int64], C_0: int, B_hz: float, gamma: Numbers) -> Array:

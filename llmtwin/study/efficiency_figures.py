@@ -115,7 +115,13 @@ def figure_11(found: Measured) -> Chart:
     loss = Line("loss", seconds, [one["loss"] for one in epochs])
     memory = Line("memory", seconds, [one["rss_bytes"] / 1e6 for one in epochs])
     return Chart(
-        "seconds", "loss (nats a token)", (loss,), x_log=False, y_beside="memory (MB)", beside=(memory,)
+        "seconds",
+        "loss (nats a token)",
+        (loss,),
+        x_log=False,
+        y_log=False,
+        y_beside="memory (MB)",
+        beside=(memory,),
     )
 
 

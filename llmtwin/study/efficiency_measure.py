@@ -129,7 +129,8 @@ def smaller(base: Base, folder: Path, seed: int) -> Base:
         for file in base.folder.iterdir():
             if file.is_file() and file.suffix != ".safetensors" and file.name != "config.json":
                 shutil.copy(file, scratch)
-        AutoModelForCausalLM.from_config(shape).save_pretrained(scratch)
+        model = AutoModelForCausalLM.from_config(shape)  # type: ignore[no-untyped-call]
+        model.save_pretrained(scratch)
         scratch.rename(target)
     return find_base(str(target), folder / "cache")
 
@@ -147,8 +148,9 @@ def tuning(
         most[progress.epoch] = max(most.get(progress.epoch, 0), process.memory_info().rss)
         say(f"loss {progress.loss:.3f}, recall {progress.recall:.1%}")
 
+    skill = None if under is None else Lora.load(under)
     began = time.perf_counter()
-    tuned = tune(transformer, examples, options, under=under and Lora.load(under), report=report)
+    tuned = tune(transformer, examples, options, under=skill, report=report)
     seconds = time.perf_counter() - began
     tuned.lora.save(folder, base.name)
     return {
@@ -159,7 +161,8 @@ def tuning(
         "tokens_per_s": tuned.tokens / seconds,
         "recall": fmean(tuned.recalled),
         "adapter_bytes": sum(file.stat().st_size for file in folder.iterdir()),
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        # Linux counts both a few pages apart.
+        "peak_rss_bytes": max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, *most.values()),
         "epochs": [
             {"seconds": one.seconds, "loss": one.loss, "recall": one.recall, "rss_bytes": most[one.epoch]}
             for one in tuned.history

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
@@ -98,9 +99,9 @@ def _costs(base: Base, steps: Steps, which: str, options: EfficiencyOptions, tex
 
 
 def _searched(folder: Path, options: search.SearchOptions, seed: int) -> list[dict[str, Any]]:
-    database = folder / "memory.sqlite"
     of_day = search.day(options, seed)
-    found = [search.measure(database, of_day, length, options.questions, seed) for length in options.lengths]
-    for file in folder.glob("memory.sqlite*"):
-        file.unlink()
-    return found
+    with TemporaryDirectory(dir=folder) as scratch:
+        database = Path(scratch) / "memory.sqlite"
+        return [
+            search.measure(database, of_day, length, options.questions, seed) for length in options.lengths
+        ]

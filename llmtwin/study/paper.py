@@ -73,27 +73,22 @@ def write(part: Part, folder: Path) -> None:
         "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "figures": part.figures,
         "sections": [
-            {
-                "title": section.title,
-                "text": section.text,
-                "table": section.table,
-                "name": section.name,
-                "chart": section.chart and section.chart.data(),
-            }
-            for section in part.sections
+            {**vars(section), "chart": section.chart and section.chart.data()} for section in part.sections
         ],
         "data": part.data,
     }
     write_json(folder / f"paper-{part.name}.json", content)
-    for section in content["sections"]:
-        if section["chart"]:
-            chart = Chart.read(section["chart"])
-            (folder / f"paper-{section['name']}.csv").write_text(_csv(chart), encoding="utf-8")
-            with drawing():
-                metadata: dict[str, Any] = {"Date": None, "Creator": None}
-                drawn = folder / f"paper-{section['name']}.svg"
-                draw(chart).savefig(drawn, format="svg", metadata=metadata)
+    for section in part.sections:
+        if section.chart:
+            _draw(section.chart, folder / f"paper-{section.name}")
     collect(folder)
+
+
+def _draw(chart: Chart, place: Path) -> None:
+    place.with_suffix(".csv").write_text(_csv(chart), encoding="utf-8")
+    metadata: dict[str, Any] = {"Date": None, "Creator": None}
+    with drawing():
+        draw(chart).savefig(place.with_suffix(".svg"), format="svg", metadata=metadata)
 
 
 def collect(folder: Path) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from math import log
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 from rich.console import Console
 
-from llmtwin.errors import Unavailable
+from llmtwin.errors import InputError, Unavailable
 from llmtwin.memory import Memory
 from llmtwin.records import Fact, Prompt, Statistic
 from llmtwin.study.chart import Chart, Line
@@ -98,8 +99,13 @@ def history(of_day: Sequence[Prompt], first: int) -> Iterator[Prompt]:
 
 
 def grow(memory: Memory, of_day: Sequence[Prompt], length: int) -> None:
-    """Append to what is there until the database holds `length` prompts, in batches as a server would."""
+    """Append to what is there until the database holds `length` prompts, in batches as a server would.
+
+    Raises InputError where it holds more.
+    """
     there = sum(memory.count(twin) for twin in {prompt.twin for prompt in of_day})
+    if there > length:
+        raise InputError(f"the database of an earlier run has {there:,} prompts, not {length:,}: remove it")
     coming = history(of_day, there)
     while there < length:
         there += memory.append(list(islice(coming, min(BATCH, length - there))))
@@ -188,15 +194,11 @@ def run(paper: PaperOptions, options: SearchOptions | None = None, console: Cons
         bar = bars.add_task("homes live", total=len(options.lengths) + 1, said="")
         said = steps.do("day", lambda: [one.model_dump(mode="json") for one in day(options, paper.seed)])
         of_day = [Prompt.model_validate(one) for one in said]
-        found = []
+        asked, found = options.questions, []
         for length in options.lengths:
             bars.update(bar, advance=1, said=f"{length:,} prompts", description="prompts are searched")
-            found.append(
-                steps.do(
-                    str(length),
-                    lambda length=length: measure(database, of_day, length, options.questions, paper.seed),
-                )
-            )
+            make = partial(measure, database, of_day, length, asked, paper.seed)
+            found.append(steps.do(str(length), make))
         bars.update(bar, advance=1)
     write(part(found, options), paper.out)
     for file in steps.folder.glob("memory.sqlite*"):
