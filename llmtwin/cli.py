@@ -45,6 +45,8 @@ class Study(StrEnum):
     """The studies that can be run by name."""
 
     PERSON = "person"
+    EFFICIENCY = "efficiency"
+    SEARCH = "search"
 
 
 app = typer.Typer(
@@ -101,10 +103,25 @@ def study(
     mini: Annotated[bool, typer.Option("--mini", help="One author, one epoch: under a minute.")] = False,
 ) -> None:
     """Measure for the record; a study that was killed goes on where it was."""
-    from llmtwin.study import person
-
     settings = read_settings()
-    person.run(person.StudyOptions(cache=settings.cache_folder, base=settings.base, mini=mini))
+    if name is Study.PERSON:
+        from llmtwin.study import person
+
+        person.run(person.StudyOptions(cache=settings.cache_folder, base=settings.base, mini=mini))
+        return
+    if mini:
+        raise InputError("only the study of persons has a miniature: leave out `--mini`")
+    from llmtwin.study.paper import PaperOptions
+
+    options = PaperOptions(cache=settings.cache_folder, base=settings.base)
+    if name is Study.EFFICIENCY:
+        from llmtwin.study import efficiency_study
+
+        efficiency_study.run(options)
+    else:
+        from llmtwin.study import search
+
+        search.run(options)
 
 
 @app.command()

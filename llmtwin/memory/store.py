@@ -222,6 +222,11 @@ class Memory:
             )
         return aggregate_rows(rows, measure, statistic, equals)
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each table and index. Raises Unavailable where SQLite was built without `dbstat`."""
+        with self._reading() as database:
+            return dict(database.execute("SELECT name, pgsize FROM dbstat WHERE aggregate = TRUE").fetchall())
+
     def forget(self, twin: str, path: str | None = None) -> int:
         """Erase a twin's prompts, or those with a fact of `path`, from file and index; say how many.
 

@@ -1,0 +1,156 @@
+"""Figures 5 to 9 and 11 of the paper: curves, and what was measured on the same axes. It writes no text.
+
+A curve is of the paper's parameters, or of those measured here (it says which); a point was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from llmtwin.study import efficiency as model
+from llmtwin.study.chart import Chart, Line
+from llmtwin.study.efficiency import Parameters
+from llmtwin.study.efficiency_sources import PAPER_W, Measured, N, channel, here, paper, parameters
+
+HOURS = [float(hours) for hours in np.geomspace(1, 24 * 30, 12)]
+ENTITIES = [1, 2, 5, 10, 20, 50, 100, 200]
+ROUNDS, PERIOD = 10, 96
+"""Of Fig. 9: K, and as λ a day of synchronisations, one every quarter of an hour."""
+POINTS_MAX = 6
+MEASURED_MODELS = ("whole", "smaller")
+FL, TWIN = "FL", "LLM-Twin"
+
+Of = Callable[[Parameters], Any]
+
+
+def label(found: Measured, which: str) -> str:
+    """What a measured model is called: by its parameters."""
+    parameters_of = found[which]["full"]["parameters"]
+    return f"{parameters_of / 1e6:.3g}M" + (", random" if which == "smaller" else "")
+
+
+def figure_5(found: Measured) -> Chart:
+    """Seconds of an entity's computation over the hours of history: Eq. (5) and (6)."""
+    lines = _over_hours(found, {FL: model.T_u_cmp_s, TWIN: model.T_u_cmp_tilde_s})
+    rate = found["home"]["text_bytes_per_h"]
+    for which in MEASURED_MODELS:
+        steps = found[which]["full"]["steps"]
+        some = steps[:: max(1, len(steps) // POINTS_MAX)]
+        name, tuned = label(found, which), found[which]["tuning"]["seconds"]
+        lines.append(Line(f"{FL} {name}", [one[0] / rate for one in some], [one[1] for one in some], True))
+        lines.append(Line(f"{TWIN} {name} (at any hour)", [HOURS[0]], [tuned], True))
+    return Chart("hours of history", "seconds of an entity's computation", tuple(lines))
+
+
+def figure_6(found: Measured) -> Chart:
+    """Seconds of the server's computation over the number of entities: Eq. (5) and (6)."""
+    lines = _over_entities(found, {FL: model.T_g_cmp_s, TWIN: model.T_g_cmp_tilde_s})
+    for which in MEASURED_MODELS:
+        name, averaging = label(found, which), found[which]["averaging"]
+        lines.append(Line(f"{FL} {name}", averaging["counts"], averaging["seconds"], True))
+        loaded = found[which]["loading"]["seconds"]
+        lines.append(Line(f"{TWIN} {name} (for any number)", [ENTITIES[0]], [loaded], True))
+    return Chart("entities", "seconds of the server's computation", tuple(lines))
+
+
+def figure_7(found: Measured) -> Chart:
+    """Seconds of intra- and inter-twin communication over the hours of history: Eq. (8) and (9)."""
+    lines = _over_hours(
+        found,
+        {
+            f"{FL} intra": model.T_u_intra_s,
+            f"{FL} inter": model.T_g_inter_s,
+            f"{TWIN} intra": model.T_u_intra_tilde_s,
+            f"{TWIN} inter": model.T_g_inter_tilde_s,
+        },
+    )
+    tuning = found["whole"]["tuning"]
+    sent_s = (tuning["adapter_bytes"] + found["home"]["S_d_tilde_bytes"]) / channel(N)
+    searched, an_hour = found["search"], N * found["home"]["prompts_per_h"]
+    seconds = [one["queries"]["answer"]["p95_ms"] / 1000 for one in searched]
+    lines += [
+        Line(f"{TWIN} intra {label(found, 'whole')}: bytes measured", [HOURS[0]], [sent_s], True),
+        Line(f"{TWIN} inter: p95 measured", [one["prompts"] / an_hour for one in searched], seconds, True),
+    ]
+    return Chart("hours of history", "seconds of communication", tuple(lines))
+
+
+def figure_8(found: Measured) -> Chart:
+    """Bytes that all entities send at one synchronisation over their number: the sizes in Eq. (8) and (9)."""
+    lines = _over_entities(
+        found,
+        {
+            FL: lambda p: p.n * (model.w_bytes(p) + p.S_bytes),
+            TWIN: lambda p: p.n * (model.w_tilde_bytes(p) + p.S_d_tilde_bytes),
+        },
+    )
+    one = found["whole"]["tuning"]["adapter_bytes"] + found["home"]["S_d_tilde_bytes"]
+    sent = [number * one for number in ENTITIES]
+    lines.append(Line(f"{TWIN} {label(found, 'whole')}: bytes measured of one", ENTITIES, sent, True))
+    return Chart("entities", "bytes sent at one synchronisation", tuple(lines))
+
+
+def figure_9(found: Measured) -> Chart:
+    """Seconds of the whole over the hours of history, for several K and λ: Eq. (10) and (11)."""
+    lines = []
+    for name, source in _sources(found).items():
+        for K in (1, ROUNDS):
+            times = [float(model.T_fl_s(parameters(source, hours, K=K))[0]) for hours in HOURS]
+            lines.append(Line(f"{FL} {name}, K = {K}", HOURS, times))
+        for lambda_ in (1, PERIOD):
+            times = [
+                float(model.T_llm_twin_s(parameters(source, hours, lambda_=lambda_))[0]) for hours in HOURS
+            ]
+            lines.append(Line(f"{TWIN} {name}, λ = {lambda_}", HOURS, times))
+    return Chart("hours of history", "seconds of the whole", tuple(lines))
+
+
+def figure_11(found: Measured) -> Chart:
+    """Loss over the seconds of the real tuning run, memory beside it."""
+    epochs = found["whole"]["tuning"]["epochs"]
+    seconds = [one["seconds"] for one in epochs]
+    loss = Line("loss", seconds, [one["loss"] for one in epochs])
+    memory = Line("memory", seconds, [one["rss_bytes"] / 1e6 for one in epochs])
+    return Chart(
+        "seconds",
+        "loss (nats a token)",
+        (loss,),
+        x_log=False,
+        y_log=False,
+        y_beside="memory (MB)",
+        beside=(memory,),
+    )
+
+
+def _sources(found: Measured) -> dict[str, Any]:
+    """The paper's two models, and ours as they were measured."""
+    return {size: paper(size, found) for size in PAPER_W} | {
+        f"{label(found, 'whole')} (measured parameters)": here(found)
+    }
+
+
+def _over_hours(found: Measured, times: Mapping[str, Of]) -> list[Line]:
+    return [
+        Line(f"{name} {size}", HOURS, [_first(of(parameters(paper(size, found), hours))) for hours in HOURS])
+        for name, of in times.items()
+        for size in PAPER_W
+    ]
+
+
+def _over_entities(found: Measured, times: Mapping[str, Of]) -> list[Line]:
+    return [
+        Line(
+            f"{name} {size}",
+            ENTITIES,
+            [_first(of(parameters(paper(size, found), hours=24, n=n))) for n in ENTITIES],
+        )
+        for name, of in times.items()
+        for size in PAPER_W
+    ]
+
+
+def _first(value: Any) -> float:
+    return float(np.ravel(value)[0])

@@ -1,0 +1,215 @@
+"""The part about efficiency end to end on a tiny base: what is measured, and what it becomes on the page."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from llmtwin.errors import InputError
+from llmtwin.models.base import Base
+from llmtwin.study import efficiency as model
+from llmtwin.study import efficiency_figures as figures
+from llmtwin.study import efficiency_measure as measure
+from llmtwin.study import efficiency_study
+from llmtwin.study.chart import Line
+from llmtwin.study.efficiency_sources import (
+    BANDWIDTH_HZ,
+    SNR,
+    SUB_CHANNELS,
+    How,
+    channel,
+    here,
+    paper,
+    parameters,
+    table,
+)
+from llmtwin.study.efficiency_study import EfficiencyOptions
+from llmtwin.study.paper import PaperOptions
+from llmtwin.study.search import SearchOptions
+from tests.models import tiny_base
+
+QUIET = Console(quiet=True)
+LITTLE = EfficiencyOptions(
+    records=6,
+    records_smaller=3,
+    hours=1,
+    full_seconds=0.3,
+    counts=(1, 3),
+    search=SearchOptions(lengths=(60, 120), homes=2, steps_a_day=3, questions=5),
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    torch.set_num_threads(1)
+    return tiny_base(tmp_path_factory.mktemp("base"), "llama")
+
+
+@pytest.fixture(scope="module")
+def options(base: Base, tmp_path_factory: pytest.TempPathFactory) -> PaperOptions:
+    """Of a study that was run to its end."""
+    folder = tmp_path_factory.mktemp("study")
+    found = PaperOptions(folder / "cache", str(base.folder), folder / "work", folder / "out")
+    efficiency_study.run(found, LITTLE, QUIET)
+    return found
+
+
+@pytest.fixture(scope="module")
+def content(options: PaperOptions) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((options.out / "paper-efficiency.json").read_text())
+    return found
+
+
+# ---- what is measured ----------------------------------------------------------------------------
+
+
+def test_a_region_asks_each_fact_by_its_home() -> None:
+    found = measure.region(150, seed=1)
+    assert len({one.prompt for one in found}) == len({one.path for one in found}) == 150
+    assert found[0].prompt.endswith("of home1?") and found[-1].prompt.endswith("of home2?")
+    assert measure.region(20, seed=1) == found[:20]
+
+
+def test_sizes_are_of_real_adapters_and_prompts(options: PaperOptions, content: Mapping[str, Any]) -> None:
+    data = content["data"]
+    files = list((options.work / "efficiency" / "whole" / "adapter").iterdir())
+    tuning = data["whole"]["tuning"]
+    assert tuning["adapter_bytes"] == sum(file.stat().st_size for file in files)
+    assert tuning["adapter_bytes"] > 2 * tuning["parameters"] > 0
+    # Sentences with typed facts take more than the sentences alone, and less than the whole state does.
+    home = data["home"]
+    assert 0 < home["text_bytes_per_h"] < home["prompt_bytes_per_h"]
+    assert home["S_d_tilde_bytes"] == pytest.approx(home["prompt_bytes_per_h"] / 4)
+    assert home["S_d_tilde_bytes"] < home["S_bytes"] and home["S_d_bytes"] < home["S_bytes"]
+
+
+def test_full_training_counts_its_text_and_the_smaller_model_is_smaller(content: Mapping[str, Any]) -> None:
+    whole, small = content["data"]["whole"]["full"], content["data"]["smaller"]["full"]
+    assert 0 < small["parameters"] < whole["parameters"]
+    for full in (whole, small):
+        sizes, seconds = zip(*full["steps"], strict=True)
+        assert list(sizes) == sorted(sizes) and list(seconds) == sorted(seconds) and seconds[0] > 0
+        assert sizes[-1] <= content["data"]["home"]["text_bytes_per_h"] * LITTLE.hours + 1
+
+
+def test_memory_and_loss_are_told_for_each_epoch(content: Mapping[str, Any]) -> None:
+    tuning = content["data"]["whole"]["tuning"]
+    assert len(tuning["epochs"]) > 1
+    assert tuning["epochs"][-1]["loss"] < tuning["epochs"][0]["loss"]
+    assert 0 < max(one["rss_bytes"] for one in tuning["epochs"]) <= tuning["peak_rss_bytes"]
+    assert tuning["seconds"] >= tuning["epochs"][-1]["seconds"]
+
+
+# ---- the model with what was measured ------------------------------------------------------------
+
+
+def test_the_model_gives_back_what_was_measured(content: Mapping[str, Any]) -> None:
+    """Cycles and clock are of one run, so that the model's times for it are those that it took."""
+    data = content["data"]
+    for which in figures.MEASURED_MODELS:
+        p, of = parameters(here(data, which), hours=24), data[which]
+        assert model.T_u_cmp_tilde_s(p)[0] == pytest.approx(of["tuning"]["seconds"])
+        assert model.T_g_cmp_tilde_s(p)[0] == pytest.approx(of["loading"]["seconds"])
+        trained_bytes, trained_s = of["full"]["steps"][-1]
+        assert model.T_u_cmp_s(replace(p, H_bytes=trained_bytes))[0] == pytest.approx(trained_s)
+        count, seconds = of["averaging"]["counts"][-1], of["averaging"]["seconds"][-1]
+        assert model.T_g_cmp_s(replace(p, n=count)) == pytest.approx(seconds)
+        assert model.w_tilde_bytes(p) == pytest.approx(of["tuning"]["adapter_bytes"])
+
+
+def test_the_paper_s_parameters_give_back_what_it_states(content: Mapping[str, Any]) -> None:
+    source = paper("7B", content["data"])
+    assert model.T_u_cmp_tilde_s(parameters(source, hours=1))[0] == pytest.approx(400)
+    assert model.T_u_cmp_tilde_s(parameters(paper("3.5B", content["data"]), hours=1))[0] == pytest.approx(200)
+    # "%1 of FL or even less", from the first hour on and less with each.
+    shares = [
+        float(model.T_u_cmp_tilde_s(p)[0] / model.T_u_cmp_s(p)[0])
+        for p in (parameters(source, hours) for hours in (0, 1, 100))
+    ]
+    assert shares[0] == pytest.approx(0.01) and shares == sorted(shares, reverse=True)
+
+
+def test_every_parameter_stands_in_the_table_with_where_it_comes_from(content: Mapping[str, Any]) -> None:
+    rows = table({"paper": paper("7B", content["data"]), "here": here(content["data"])})
+    assert len(rows) == 1 + len(model.Parameters.__dataclass_fields__)
+    assert all(any(f"({how}: " in cell for how in How) for row in rows[1:] for cell in row[3:])
+    assert all(unit for _, _, unit, *_ in rows)
+    symbols = [row[0] for row in rows[1:]]
+    assert len(set(symbols)) == len(symbols)
+
+
+@given(n=st.integers(1, 271))
+def test_more_entities_have_less_of_the_channel_each(n: int) -> None:
+    whole = model.r_bytes_per_s(np.array([1]), 1, BANDWIDTH_HZ, SNR)[0]
+    # Whole sub-channels: at most one more than the even share.
+    assert channel(n + 1) <= channel(n) <= whole * (1 / (n + 1) + 1 / SUB_CHANNELS)
+
+
+# ---- figures -------------------------------------------------------------------------------------
+
+
+def lines(content: Mapping[str, Any], figure: str) -> dict[str, Line]:
+    chart = next(one["chart"] for one in content["sections"] if one["name"] == f"figure-{figure}")
+    return {one["label"]: Line(**one) for one in chart["lines"]}
+
+
+def test_figures_say_what_the_paper_says_of_them(content: Mapping[str, Any]) -> None:
+    computing = lines(content, "5")
+    assert list(computing["FL 7B"].y) == sorted(set(computing["FL 7B"].y))  # grows with time
+    assert len(set(computing["LLM-Twin 7B"].y)) == 1  # does not
+    server = lines(content, "6")
+    assert server["FL 7B"].y[-1] / server["FL 7B"].y[0] == pytest.approx(200)
+    assert len(set(server["LLM-Twin 7B"].y)) == 1
+    sent = lines(content, "7")
+    assert len(set(sent["FL intra 7B"].y)) == len(set(sent["FL inter 7B"].y)) == 1
+    assert sent["LLM-Twin inter 7B"].y[-1] > sent["LLM-Twin inter 7B"].y[0]
+    whole = lines(content, "9")
+    assert whole["FL 7B, K = 10"].y[0] > whole["FL 7B, K = 1"].y[0] > whole["LLM-Twin 7B, λ = 1"].y[0]
+    assert whole["LLM-Twin 7B, λ = 96"].y[0] < whole["LLM-Twin 7B, λ = 1"].y[0]
+
+
+def test_measured_points_are_the_measurements(content: Mapping[str, Any]) -> None:
+    data, points = content["data"], lines(content, "5")
+    name = figures.label(data, "whole")
+    assert points[f"FL {name}"].measured and points[f"LLM-Twin {name} (at any hour)"].measured
+    assert points[f"FL {name}"].y[0] == data["whole"]["full"]["steps"][0][1]
+    assert list(points[f"LLM-Twin {name} (at any hour)"].y) == [data["whole"]["tuning"]["seconds"]]
+    assert not points["FL 7B"].measured
+    averaged = lines(content, "6")[f"FL {name}"]
+    assert averaged.measured and list(averaged.y) == data["whole"]["averaging"]["seconds"]
+    searched = lines(content, "7")["LLM-Twin inter: p95 measured"]
+    assert list(searched.y) == [one["queries"]["answer"]["p95_ms"] / 1000 for one in data["search"]]
+
+
+def test_the_page_has_every_figure_and_the_paper_s_numbers_beside_ours(
+    options: PaperOptions, content: Mapping[str, Any]
+) -> None:
+    page = (options.out / "paper.md").read_text()
+    for number in ("5", "6", "7", "8", "9", "11"):
+        assert f"](paper-figure-{number}.svg)" in page
+        ET.parse(options.out / f"paper-figure-{number}.svg")
+    assert "5,878 MB, then 19,820 MB" in page and "Ours never merges" in page
+    assert f"ξ̃ (all epochs) is {content['figures']['model_xi_ratio']:,.4g} times" in page
+    derived, printed = page.index("paper, 7B: derived"), page.index("paper, 7B: printed")
+    assert 0 < derived < printed
+
+
+def test_a_study_that_is_done_measures_nothing_again_and_another_one_is_refused(
+    options: PaperOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {file.name: file.read_bytes() for file in options.out.iterdir()}
+    monkeypatch.setattr(measure, "tuning", None)
+    efficiency_study.run(options, LITTLE, QUIET)
+    assert {file.name: file.read_bytes() for file in options.out.iterdir()} == before
+    with pytest.raises(InputError, match="other options"):
+        efficiency_study.run(options, replace(LITTLE, records=7), QUIET)
