@@ -47,6 +47,7 @@ class Study(StrEnum):
     PERSON = "person"
     EFFICIENCY = "efficiency"
     SEARCH = "search"
+    TABLE2 = "table2"
 
 
 app = typer.Typer(
@@ -118,6 +119,10 @@ def study(
         from llmtwin.study import efficiency_study
 
         efficiency_study.run(options)
+    elif name is Study.TABLE2:
+        from llmtwin.study import table2_study
+
+        table2_study.run(options)
     else:
         from llmtwin.study import search
 

@@ -11,6 +11,7 @@ from llmtwin.settings import Settings, read_settings
 from llmtwin.study.region import region, settings
 from llmtwin.study.steps import Steps
 from llmtwin.study.table2 import Sizes, Table2
+from llmtwin.study.table2_study import table_2
 
 SMALL = Sizes(
     facts=24,
@@ -52,5 +53,7 @@ def test_what_a_region_s_twin_knows_says_and_gives_away(tmp_path: Path) -> None:
     assert found["attack_plain"] > 0.6 > found["attack_sealed"]
     assert found["attack_plain_chance"] <= 0.25
     assert max(said) <= 1
+    rows = table_2(found)
+    assert rows[1][:4] == ("normal", "5", "-", "5") and rows[-1][:4] == ("in reverse", "8", "-", "0")
     again = Table2(steps, own, SMALL, 0, lambda *_: pytest.fail("it is done already")).figures()
     assert again == found

@@ -1,0 +1,151 @@
+"""`llmtwin study table2`: the region's twin, and the decisions of homes, as a part of the paper's page.
+
+It measures nothing itself: `table2` and `decisions` do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+
+from llmtwin.settings import Settings
+from llmtwin.study import decisions, table2
+from llmtwin.study.measure import shown, wilson
+from llmtwin.study.paper import PaperOptions, Part, Section, Table, write
+from llmtwin.study.progress import Report, bars_on
+from llmtwin.study.steps import Steps
+
+Figures = Mapping[str, Any]
+
+
+def run(
+    paper: PaperOptions,
+    sizes: table2.Sizes | None = None,
+    cases: decisions.Sizes | None = None,
+    console: Console | None = None,
+) -> None:
+    """Measure, or go on with it, and write the part and the page."""
+    sizes, cases = sizes or table2.Sizes(), cases or decisions.Sizes()
+    work = paper.work / "table2"
+    identity = {"seed": paper.seed, "sizes": asdict(sizes), "cases": asdict(cases)}
+    steps = Steps(work / "steps", identity)
+    own = Settings(home=work / "home", server=None, base=paper.base, cache=paper.cache, engine="torch")
+    with bars_on(console or Console()) as bars:
+        bar = bars.add_task("the region", total=1.0, said="")
+
+        def report(said: str, share: float) -> None:
+            bars.update(bar, completed=share, said=said)
+
+        found = _measured(steps, own, sizes, cases, paper.seed, report)
+    write(part(found), paper.out)
+
+
+def _measured(
+    steps: Steps,
+    own: Settings,
+    sizes: table2.Sizes,
+    cases: decisions.Sizes,
+    seed: int,
+    report: Report,
+) -> dict[str, Any]:
+    region = table2.Table2(steps, own, sizes, seed, report).figures()
+    return region | decisions.Decisions(steps, own, cases, seed, report).figures()
+
+
+def part(found: Figures) -> Part:
+    """The part of what was measured."""
+    tuning = (
+        f"{found['table2_facts']:,} state facts of one region were learned by one adapter in"
+        f" {found['tune_1600_seconds']:,.0f} s, {found['tune_1600_epochs']:.0f} epochs, to a recall of"
+        f" {found['tune_1600_recall']:.1%} ({found['tune_1600_tokens_per_s']:,.0f} tokens/s,"
+        f" {found['tune_1600_adapter_bytes'] / 1e6:.1f} MB). The paper: 400 s, with 7B on its server."
+    )
+    return Part(
+        name="table2",
+        title="Table 2: what a region's twin knows, and gives away",
+        figures=found,
+        sections=(
+            Section("Prompts as learned, and in reverse", tuning + "\n\n" + _REVERSE, table_2(found)),
+            Section("What the paper did not ask", _BESIDE, _beside(found)),
+            Section("Ranking by forward likelihood", _ATTACK, _attacks(found)),
+            Section("Decisions", _DECISIONS, _decided(found)),
+        ),
+    )
+
+
+_REVERSE = (
+    "In reverse a description is given and its object asked for, greedily. None told of so many still allows a"
+    " rate up to the bound beside it, at 95 % confidence. This is what greedy generation gives away, and no"
+    " more: see the ranking below."
+)
+_BESIDE = (
+    "Phrasings that were never trained go through the whole twin: its skill reads them, its adapter recalls."
+    " The plain rivals have the same base and no adapter: asked alone, and with eight facts of the same property"
+    " before the question, the true one among them. All facts at once do not fit into its context. An encrypted"
+    " look-up would answer, exactly, what the skill has read, and nothing that it has not."
+)
+_ATTACK = (
+    "Who has the adapter and a list of objects need not ask in reverse: he asks forwards, and takes the object"
+    " under which the value is likeliest. Rivals are objects whose value of the same property truly is another."
+    " The base alone, which learned nothing of the region, is the control. An order of training defends"
+    " against this only where the share found out is near chance."
+)
+_DECISIONS = (
+    "Homes are told to raise, lower or set a level relative to the average of all, in phrasings that were never"
+    " trained. Right is the one order that keeps to the home's range and to its owner's private limits."
+)
+
+
+def table_2(found: Figures) -> Table:
+    """The paper's table with ours beside it."""
+    rows: list[tuple[str, ...]] = [("prompts", "of", "the paper: right", "here: right", "at most")]
+    for name, said in (("table2_normal", "normal"), ("table2_reverse", "in reverse")):
+        theirs = found["table2_paper"][name]
+        for count, right in found[name].items():
+            bound = f"{wilson(right, int(count))[1]:.1%}" if name == "table2_reverse" else ""
+            rows.append((said, f"{int(count):,}", _of(theirs, count), f"{right:,}", bound))
+    return rows
+
+
+def _of(theirs: Mapping[Any, int], count: str) -> str:
+    found = theirs.get(count, theirs.get(int(count)))
+    return "-" if found is None else f"{found:,}"
+
+
+def _beside(found: Figures) -> Table:
+    names = {
+        "recall_unseen": "twin, phrasings never trained",
+        "recall_base": "base alone",
+        "recall_base_with_facts": "base with eight facts before the question",
+    }
+    return [("asked", "right", "of"), *((said, *_rate(found, name)) for name, said in names.items())]
+
+
+def _attacks(found: Figures) -> Table:
+    rows: list[tuple[str, ...]] = [("adapter", "found out", "95 % interval", "of", "chance")]
+    for name, said in (
+        ("attack_plain", "plain facts"),
+        ("attack_plain_base", "base alone"),
+        ("attack_sealed", "sealed facts, without the key"),
+        ("attack_sealed_base", "base alone"),
+    ):
+        share, count = _rate(found, name)
+        interval = f"{found[f'{name}_low']:.1%} to {found[f'{name}_high']:.1%}"
+        chance = found[f"{name.removesuffix('_base')}_chance"]
+        rows.append((said, share, interval, count, f"{chance:.1%}"))
+    return rows
+
+
+def _decided(found: Figures) -> Table:
+    return [
+        ("orders", "share", "of"),
+        ("right", *_rate(found, "decision_accuracy")),
+        ("no home may, accepted", *_rate(found, "decision_invalid_accepted")),
+    ]
+
+
+def _rate(found: Figures, name: str) -> tuple[str, str]:
+    return f"{found[name]:.1%}", shown(found[f"{name}_n"])
