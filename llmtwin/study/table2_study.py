@@ -77,25 +77,27 @@ def part(found: Figures) -> Part:
 
 
 _REVERSE = (
-    "In reverse a description is given and its object asked for, greedily. None told of so many still allows a"
-    " rate up to the bound beside it, at 95 % confidence. This is what greedy generation gives away, and no"
-    " more: see the ranking below."
+    "In reverse a description is given and its object asked for, greedily. None told of so many still "
+    "allows a rate up to the bound beside it, at 95 % confidence. This is what greedy generation gives "
+    "away, and no more: see the ranking below."
 )
 _BESIDE = (
-    "Phrasings that were never trained go through the whole twin: its skill reads them, its adapter recalls."
-    " The plain rivals have the same base and no adapter: asked alone, and with eight facts of the same property"
-    " before the question, the true one among them. All facts at once do not fit into its context. An encrypted"
-    " look-up would answer, exactly, what the skill has read, and nothing that it has not."
+    "Phrasings that were never trained go through the whole twin: its skill reads them, its adapter "
+    "recalls. The plain rivals have the same base and no adapter: asked alone, and with eight facts of "
+    "the same property before the question, the true one among them. All facts at once do not fit into "
+    "its context. An encrypted look-up would answer, exactly, what the skill has read, and nothing that "
+    "it has not."
 )
 _ATTACK = (
-    "Who has the adapter and a list of objects need not ask in reverse: he asks forwards, and takes the object"
-    " under which the value is likeliest. Rivals are objects whose value of the same property truly is another."
-    " The base alone, which learned nothing of the region, is the control. An order of training defends"
-    " against this only where the share found out is near chance."
+    "Who has the adapter and a list of objects need not ask in reverse: he asks forwards, and takes the "
+    "object under which the value is likeliest. Rivals are objects whose value of the same property "
+    "truly is another. The base alone, which learned nothing of the region, is the control. An order of "
+    "training defends against this only where the share found out is near chance."
 )
 _DECISIONS = (
-    "Homes are told to raise, lower or set a level relative to the average of all, in phrasings that were never"
-    " trained. Right is the one order that keeps to the home's range and to its owner's private limits."
+    "Homes are told to raise, lower or set a level relative to the average of all, in phrasings that "
+    "were never trained. Right is the one order that keeps to the home's range and to its owner's "
+    "private limits."
 )
 
 
