@@ -13,6 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from llmtwin.edge.outbox import Pushed
     from llmtwin.models import tune as tuning
+    from llmtwin.primary.canary import Ruling
     from llmtwin.primary.nearness import Nearness
     from llmtwin.primary.trying import Tried
     from llmtwin.records import Answer, Card
@@ -126,6 +127,19 @@ def _measured(found: Discrepancy, title: str, caption: str | None) -> Table:
 
 def _estimate(found: Estimate | None) -> str:
     return "-" if found is None else f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def show_ruling(ruling: Ruling) -> None:
+    """A verdict with its grounds, and what was done with it."""
+    show_gate(ruling.found)
+    version, other = f"{ruling.twin}@{ruling.candidate}", f"{ruling.twin}@{ruling.in_use}"
+    done = {
+        "canary": f"{version} answers its share of the sessions, {other} the others",
+        "promote": f"{version} is live",
+        "rollback": f"{version} is taken back: {other} is live",
+    }
+    if ruling.action in done:
+        out.print(done[ruling.action])
 
 
 def show_gate(found: SoFar) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -22,13 +22,15 @@ SAMPLE = 64
 class Nearness:
     """How near a version is to its primary on held-out replies.
 
-    `kl` and `kl_base` are mean nats a token from the primary, at least, of the version and of the base alone.
+    `kl` and `kl_base` are mean nats a token from the primary, at least, of the version and of the base alone;
+    `kl_of` are those of the version by the ids of the exchanges.
     """
 
     version: int
     kl: float
     kl_base: float
     measured: Discrepancy
+    kl_of: Mapping[str, float]
 
 
 def measure(name: str, version: int, sample: int = SAMPLE, settings: Settings | None = None) -> Nearness:
@@ -53,7 +55,8 @@ def measure(name: str, version: int, sample: int = SAMPLE, settings: Settings | 
             pairs = beside.pairs(lines, beside.replies(engine, lines, (str(version),)))
             own, base = divergences(engine.model, traces, [Lora.load(folder), None])
         found = discrepancy(pairs, measures())
-    return Nearness(version, fmean(own), fmean(base), found)
+    kl_of = dict(zip((line.id for line in lines), own, strict=True))
+    return Nearness(version, fmean(own), fmean(base), found, kl_of)
 
 
 def measures() -> Sequence[Any]:
