@@ -51,8 +51,9 @@ def rule(name: str, candidate: int, in_use: int | None = None, settings: Setting
 def begin(name: str, candidate: int, share: float, settings: Settings | None = None) -> Ruling:
     """Have a version answer a share (0 to 1, both excluded) of the sessions, the one in use the others.
 
-    A session stays with its version. Raises InputError for another share, Conflict where the verdict is FAIL, another canary runs, or
-    there is no version for the others; NotFound for a version that the server does not have.
+    A session stays with its version. Raises InputError for another share, Conflict where the verdict is FAIL,
+    another canary runs, or there is no version for the others; NotFound for a version that the server does
+    not have.
     """
     if not 0 < share < 1:
         raise InputError(f"a canary answers a share between 0 and 1 of the sessions, not {share}")
