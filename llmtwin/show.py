@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from llmtwin.primary.trying import Tried
     from llmtwin.records import Answer, Card
     from llmtwin.twin import Collected
-    from llmtwin.twins.gate import SoFar
     from llmtwin.twins.model.discrepancy import Discrepancy, Estimate
 
 out = Console(highlight=False, soft_wrap=True)
@@ -130,8 +129,13 @@ def _estimate(found: Estimate | None) -> str:
 
 
 def show_ruling(ruling: Ruling) -> None:
-    """A verdict with its grounds, and what was done with it."""
-    show_gate(ruling.found)
+    """A verdict, its grounds, how many more sessions it needs, and what was done with it."""
+    found = ruling.found
+    more = f"; about {found.items_more:,} more sessions are needed" if found.items_more else ""
+    out.print(
+        f"{found.verdict.upper()}: {found.difference:+.4f} ({found.low:+.4f} to {found.high:+.4f}) of the"
+        f" primary's probability a token, over {found.items} held-out sessions{more}"
+    )
     version, other = f"{ruling.twin}@{ruling.candidate}", f"{ruling.twin}@{ruling.in_use}"
     done = {
         "canary": f"{version} answers its share of the sessions, {other} the others",
@@ -140,12 +144,3 @@ def show_ruling(ruling: Ruling) -> None:
     }
     if ruling.action in done:
         out.print(done[ruling.action])
-
-
-def show_gate(found: SoFar) -> None:
-    """A verdict, its grounds, and how many more sessions it needs."""
-    more = f"; about {found.items_more:,} more sessions are needed" if found.items_more else ""
-    out.print(
-        f"{found.verdict.upper()}: {found.difference:+.4f} ({found.low:+.4f} to {found.high:+.4f}) of the"
-        f" primary's probability a token, over {found.items} held-out sessions{more}"
-    )

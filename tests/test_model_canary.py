@@ -34,7 +34,7 @@ from llmtwin.twins.kind import Lessons
 from llmtwin.twins.model.collect import is_held_out, trace_of
 from llmtwin.twins.model.exchange import EXCHANGES, Exchange, append
 from llmtwin.twins.model.kind import ModelKind
-from llmtwin.twins.sessions import session_means
+from llmtwin.twins.sessions import sampled, session_means, session_of
 from llmtwin.wire.sign import load_key
 from tests.models import tiny_base
 
@@ -271,6 +271,20 @@ def test_a_tuned_version_is_compared_by_sessions(adapters: Adapters) -> None:
     found = compare(Transformer(adapters.base), lessons, adapters.learned, None)
     assert found.figures["gate_items"] == 2 and found.figures["kl"] < found.figures["kl_base"]
     assert found.notes == ("8 held-out replies of 2 sessions against the base: inconclusive",)
+
+
+@given(st.text(max_size=9), st.text(max_size=9), st.tuples(st.floats(0, 1), st.floats(0, 1)))
+def test_a_larger_share_holds_all_of_a_smaller_one(name: str, draw: str, shares: tuple[float, float]) -> None:
+    session, (small, large) = session_of(name, {}), sorted(shares)
+    assert sampled(session, large, draw) or not sampled(session, small, draw)
+    assert sampled(session, 1.0, draw) and not sampled(session, 0.0, draw)
+
+
+def test_draws_do_not_depend_on_each_other() -> None:
+    sessions = [session_of(str(number), {}) for number in range(4000)]
+    for draws in (("", "desk@4"), ("desk@4", "desk@5")):
+        both = sum(all(sampled(session, 0.5, draw) for draw in draws) for session in sessions)
+        assert both / len(sessions) == pytest.approx(0.25, abs=0.04)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1)), min_size=1))

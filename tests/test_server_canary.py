@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import openai
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from llmtwin.records import now
+from llmtwin.server.database import _MIGRATIONS, Database
+from llmtwin.server.registry import Registry
 from tests.conftest import ServerProcess, TwinAt, enrol_twin
 from tests.packages import make_package
 from tests.test_server_adapters import answering_version, package, push, versions
@@ -104,6 +110,27 @@ def test_a_canary_ends_when_a_version_is_made_live(versioned: TwinAt, to: dict[s
     assert set(answered(versioned, SESSIONS[:20]).values()) == {live}
 
 
+def test_decisions_that_come_into_force_are_counted(versioned: TwinAt) -> None:
+    def counted() -> dict[str, float]:
+        families = text_string_to_metric_families(versioned.reader.get("/metrics").text)
+        samples = next(one for one in families if one.name == "llmtwin_gate_decisions").samples
+        return {one.labels["decision"]: one.value for one in samples if one.name.endswith("_total")}
+
+    set_canary(versioned, 2, 0.5)
+    for to in ({}, {"version": 2}):
+        versioned.owner.post(f"{versioned.path}/rollback", json=to).raise_for_status()
+    before = counted()
+    set_canary(versioned, 2, 0.5)
+    versioned.owner.post(f"{versioned.path}/rollback", json={"version": 1}).raise_for_status()
+    assert versioned.owner.put(f"{versioned.path}/canary", json={"version": 9, "share": 0.5}).is_error
+    versioned.owner.post(f"{versioned.path}/rollback", json={"version": 2}).raise_for_status()
+    assert {name: counted()[name] - value for name, value in before.items()} == {
+        "canary": 1,
+        "rollback": 1,
+        "promote": 1,
+    }
+
+
 @pytest.mark.parametrize(("version", "live"), [(2, 1), (1, None)])
 def test_a_canary_ends_when_it_or_the_live_version_is_withdrawn(
     versioned: TwinAt, version: int, live: int | None
@@ -129,6 +156,19 @@ def test_a_canary_that_cannot_be_is_refused_and_nothing_changes(twin: TwinAt, tm
     for client in (twin.edge, twin.reader):
         assert client.put(place, json={"version": 1, "share": 0.5}).status_code == 403
     assert versions(twin) == {1: "live"}
+
+
+def test_a_registry_of_before_there_were_canaries_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "registry.sqlite"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(f"{_MIGRATIONS[0]}; PRAGMA user_version = 1;")
+        old.execute(
+            "INSERT INTO twins (id, kind, created_at) VALUES ('desk', 'model', ?)", (now().isoformat(),)
+        )
+        old.commit()
+    database = Database(path)
+    assert Registry(database, tmp_path / "adapters").twin("desk").canary_version is None
+    database.close()
 
 
 def test_a_killed_server_has_the_same_canary(mortal_server: ServerProcess, tmp_path: Path) -> None:

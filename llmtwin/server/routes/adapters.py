@@ -87,16 +87,20 @@ def withdraw(twin: TwinId, version: Version, caller: Owner, core: CoreOf) -> Res
 
 
 @router.post("/rollback")
-def roll_back(twin: TwinId, to: Rollback, caller: Owner, core: CoreOf) -> Published:
+def roll_back(twin: TwinId, to: Rollback, caller: Owner, core: CoreOf, metrics: MetricsOf) -> Published:
     """Make an earlier version, or the one that is given, live for all sessions."""
+    live = core.registry.twin(twin).live_version or 0
     adapter = core.registry.roll_back(twin, to.version)
+    metrics.decisions.labels("promote" if adapter.manifest.version > live else "rollback").inc()
     return Published(version=adapter.manifest.version, live=adapter.live)
 
 
 @router.put("/canary")
-def set_canary(twin: TwinId, canary: Canary, caller: Owner, core: CoreOf) -> TwinInfo:
+def set_canary(twin: TwinId, canary: Canary, caller: Owner, core: CoreOf, metrics: MetricsOf) -> TwinInfo:
     """Have a version answer a share of the sessions; a session stays with its version."""
-    return core.registry.set_canary(twin, canary.version, canary.share)
+    info = core.registry.set_canary(twin, canary.version, canary.share)
+    metrics.decisions.labels("canary").inc()
+    return info
 
 
 @router.get("/card")
