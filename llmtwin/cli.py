@@ -22,9 +22,9 @@ from llmtwin.show import (
     out,
     show_answer,
     show_card,
-    show_gate,
     show_nearness,
     show_pushed,
+    show_ruling,
     show_tried,
     tuning_bar,
 )
@@ -289,16 +289,32 @@ def gate(
     against: Annotated[
         int | None, typer.Option(min=1, help="The version it would replace; the base where none is given.")
     ] = None,
+    share: Annotated[
+        float | None, typer.Option("--canary", help="Then have it answer this share of the sessions.")
+    ] = None,
+    promote: Annotated[bool, typer.Option("--promote", help="Then make it live, if it passes.")] = False,
 ) -> None:
-    """Say whether a version may go live, by held-out traffic so far; ask as often as you like."""
-    from llmtwin.primary import gating
+    """Say whether a version may go live, by held-out traffic so far; ask as often as you like.
+
+    A canary, and a version that was promoted, is taken back by itself once it fails, here or in `watch`.
+    """
+    from llmtwin.primary import canary
 
     name, _, number = version.partition("@")
     if not number.isdigit():
         raise InputError(f"{version!r} names no version: write desk@4")
+    if sum(one is not None for one in (against, share, promote or None)) > 1:
+        raise InputError(
+            "give one of --against, --canary and --promote: the last two are against what is live"
+        )
     with err.status("comparing"):
-        found = gating.gate(name, int(number), against)
-    show_gate(found)
+        if share is not None:
+            ruling = canary.begin(name, int(number), share)
+        elif promote:
+            ruling = canary.promote(name, int(number))
+        else:
+            ruling = canary.rule(name, int(number), against)
+    show_ruling(ruling)
 
 
 @app.command()
@@ -316,8 +332,22 @@ def watch(
 
 
 @app.command()
-def card(name: Name, version: Version = None) -> None:
-    """Show the report card of a version."""
+def card(
+    name: Name,
+    version: Version = None,
+    markdown: Annotated[
+        Path | None,
+        typer.Option(help="Of a model's twin: a file for the model card, as Hugging Face reads it."),
+    ] = None,
+) -> None:
+    """Show the report card of a version, or write its model card."""
+    if markdown is not None:
+        from llmtwin.primary import carding
+
+        with err.status("measuring"):
+            written = carding.write(name, version, markdown)
+        out.print(f"written to {written}", markup=False)
+        return
     with _twin(name) as twin:
         show_card(twin.card(version))
 
@@ -428,6 +458,11 @@ def _twin(name: str) -> Twin:
 
 
 def _watch(twin: Twin) -> None:
+    from llmtwin.primary import canary, nearness, place
+
+    of_model = place.is_of_model(twin.name)
+    if of_model and (ruling := canary.look(twin.name)):
+        show_ruling(ruling)
     with tuning_bar(f"watching {twin.name}") as report:
         found = twin.watch(report)
     wrong = found.discrepancy.wrong
@@ -438,7 +473,5 @@ def _watch(twin: Twin) -> None:
     if found.relearned is not None:
         show_card(found.relearned.card)
         show_pushed(found.relearned.pushed)
-    from llmtwin.primary import nearness, place
-
-    if place.is_of_model(twin.name):
+    if of_model:
         show_nearness(nearness.measure(twin.name, twin.card().version))

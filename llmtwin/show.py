@@ -13,11 +13,11 @@ from rich.table import Table
 if TYPE_CHECKING:
     from llmtwin.edge.outbox import Pushed
     from llmtwin.models import tune as tuning
+    from llmtwin.primary.canary import Ruling
     from llmtwin.primary.nearness import Nearness
     from llmtwin.primary.trying import Tried
     from llmtwin.records import Answer, Card
     from llmtwin.twin import Collected
-    from llmtwin.twins.gate import SoFar
     from llmtwin.twins.model.discrepancy import Discrepancy, Estimate
 
 out = Console(highlight=False, soft_wrap=True)
@@ -128,10 +128,19 @@ def _estimate(found: Estimate | None) -> str:
     return "-" if found is None else f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
-def show_gate(found: SoFar) -> None:
-    """A verdict, its grounds, and how many more sessions it needs."""
+def show_ruling(ruling: Ruling) -> None:
+    """A verdict, its grounds, how many more sessions it needs, and what was done with it."""
+    found = ruling.found
     more = f"; about {found.items_more:,} more sessions are needed" if found.items_more else ""
     out.print(
         f"{found.verdict.upper()}: {found.difference:+.4f} ({found.low:+.4f} to {found.high:+.4f}) of the"
         f" primary's probability a token, over {found.items} held-out sessions{more}"
     )
+    version, other = f"{ruling.twin}@{ruling.candidate}", f"{ruling.twin}@{ruling.in_use}"
+    done = {
+        "canary": f"{version} answers its share of the sessions, {other} the others",
+        "promote": f"{version} is live",
+        "rollback": f"{version} is taken back: {other} is live",
+    }
+    if ruling.action in done:
+        out.print(done[ruling.action])

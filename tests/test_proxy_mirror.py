@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from llmtwin.proxy.mirror import MirrorOptions, sampled, session_of
+from llmtwin.proxy.mirror import MirrorOptions
 from llmtwin.proxy.shadow import Shadower, TwinOptions, asked_of_twin
 from llmtwin.twins.model.exchange import Exchange, Shadow, read
+from llmtwin.twins.sessions import sampled, session_of
 from tests.model_primary import Stub, whole
 from tests.model_proxies import Proxy, failing, kept, named, sleepy, until
 

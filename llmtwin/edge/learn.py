@@ -152,7 +152,7 @@ def _tune(
 def _heard(transformer: Transformer, lessons: Lessons, new: Lora, rival: InUse | None) -> Heard:
     """What the gate says of a voice, or of a twin of a model."""
     if lessons.traces:
-        return compare(transformer, lessons.held_traces, new, rival)
+        return compare(transformer, lessons, new, rival)
     return hear(transformer, lessons.held_out, new, rival)
 
 

@@ -78,13 +78,18 @@ class Health(Reply):
 
 
 class TwinInfo(Reply):
-    """A twin as the server's registry shows it; `live_version` is None before the first adapter."""
+    """A twin as the server's registry shows it; `live_version` is None before the first adapter.
+
+    A `canary_version` answers `canary_share` (0 to 1) of the sessions in place of the live one.
+    """
 
     id: TwinId
     kind: str
     cohort: str | None
     enrolled: bool
     live_version: int | None
+    canary_version: int | None = None
+    canary_share: float | None = None
     created_at: AwareDatetime
 
 
@@ -248,8 +253,13 @@ class Link:
         self._send("DELETE", f"{self._twin}/adapters/{version}")
 
     def roll_back(self, version: int | None = None) -> Published:
-        """Make an earlier version live again: the one given, or the one before."""
+        """Make an earlier version live for all: the one given, or the one before. A canary ends."""
         return self._call(Published, "POST", f"{self._twin}/rollback", json={"version": version})
+
+    def set_canary(self, version: int, share: float) -> TwinInfo:
+        """Have a version answer a share (0 to 1, both excluded) of the sessions."""
+        body = {"version": version, "share": share}
+        return self._call(TwinInfo, "PUT", f"{self._twin}/canary", json=body)
 
     def card(self, version: int | None = None) -> Card:
         """The report card of a version, or of the live one."""

@@ -1,19 +1,22 @@
-"""Whether a version may go live, by held-out sessions. It asks the primary nothing, and tunes nothing."""
+"""Whether a version may go live, by held-out sessions. It asks the primary nothing, and changes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from enum import StrEnum
 from math import exp, isfinite
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from llmtwin import serving
 from llmtwin.edge import mirrored
+from llmtwin.edge.store import EdgeStore
 from llmtwin.errors import InputError
 from llmtwin.primary.place import open_store, version_folder
 from llmtwin.records import now
 from llmtwin.settings import Settings, read_settings
+from llmtwin.twins.decisions import Decisions
+from llmtwin.twins.sessions import session_means
 
 if TYPE_CHECKING:
     from llmtwin.models.lora import Lora
@@ -24,25 +27,62 @@ LOSS_MAX = 0.02
 DECISIONS = "decisions.jsonl"
 
 
+class Action(StrEnum):
+    """What was done with a verdict: nothing; or the candidate answers a share, or all, of the sessions; or
+    it was to do so and must not; or it no longer does."""
+
+    NONE = "none"
+    CANARY = "canary"
+    PROMOTE = "promote"
+    REFUSE = "refuse"
+    ROLL_BACK = "rollback"
+
+
 def gate(name: str, candidate: int, in_use: int | None = None, settings: Settings | None = None) -> SoFar:
     """Whether a version may take the place of another, or of the base, by held-out sessions so far.
 
     It may be looked at as often as one likes. The decision is kept in the twin's log, whose lines are
-    chained. Raises as `scores`, and NotFound for a version that is not here.
+    chained. Raises as `judge`.
     """
-    from llmtwin.models.lora import Lora
-    from llmtwin.twins.decisions import Decisions
-    from llmtwin.twins.gate import decide_so_far
-
     settings = settings or read_settings()
     with open_store(name, settings) as store:
-        mirrored.take(store)
-        new = Lora.load(version_folder(store, candidate))
-        old = Lora.load(version_folder(store, in_use)) if in_use else None
-        found = decide_so_far(*scores(name, [new, old], settings), loss_max=LOSS_MAX)
-        entry = {"at": now().isoformat(), "twin": name, "candidate": candidate, "in_use": in_use}
-        Decisions(store.folder / DECISIONS).append(entry | grounds(found))
+        found = judge(store, candidate, in_use, settings)
+        keep(store, candidate, in_use, found)
     return found
+
+
+def judge(store: EdgeStore, candidate: int, in_use: int | None, settings: Settings) -> SoFar:
+    """The verdict on a version in place of another, or of the base where that is None.
+
+    Raises as `scores`, and NotFound for a version that is not here.
+    """
+    from llmtwin.models.lora import Lora
+    from llmtwin.twins.gate import decide_so_far
+
+    mirrored.take(store)
+    new = Lora.load(version_folder(store, candidate))
+    old = Lora.load(version_folder(store, in_use)) if in_use else None
+    return decide_so_far(*scores(store.settings().twin, [new, old], settings), loss_max=LOSS_MAX)
+
+
+def keep(
+    store: EdgeStore,
+    candidate: int,
+    in_use: int | None,
+    found: SoFar,
+    action: Action = Action.NONE,
+    share: float | None = None,
+) -> None:
+    """Add a decision to the twin's log, with its grounds and what was done; `share` is a canary's."""
+    twin = store.settings().twin
+    entry = {"at": now().isoformat(), "twin": twin, "candidate": candidate, "in_use": in_use}
+    done = {"action": action} | ({} if share is None else {"share": share})
+    decisions(store).append(entry | done | grounds(found))
+
+
+def decisions(store: EdgeStore) -> Decisions:
+    """The log of the decisions on a twin's versions."""
+    return Decisions(store.folder / DECISIONS)
 
 
 def scores(name: str, adapters: Sequence[Lora | None], settings: Settings | None = None) -> list[list[float]]:
@@ -62,13 +102,11 @@ def scores(name: str, adapters: Sequence[Lora | None], settings: Settings | None
     if not lines:
         raise InputError("no session is held out yet: collect more traffic")
     traces = [trace for trace in map(trace_of, lines) if trace]
-    found = []
-    for costs in divergences(Transformer(serving.base(settings)), traces, adapters):
-        sessions: dict[str, list[float]] = {}
-        for number, (line, cost) in enumerate(zip(lines, costs, strict=True)):
-            sessions.setdefault(line.client_id or str(number), []).append(min(1.0, exp(-cost)))
-        found.append([fmean(each) for each in sessions.values()])
-    return found
+    sessions = [line.session for line in lines]
+    return [
+        session_means(sessions, [min(1.0, exp(-cost)) for cost in costs])
+        for costs in divergences(Transformer(serving.base(settings)), traces, adapters)
+    ]
 
 
 def grounds(found: SoFar) -> dict[str, Any]:

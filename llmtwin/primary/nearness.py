@@ -2,40 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
 
 from llmtwin import serving
 from llmtwin.edge import mirrored
 from llmtwin.primary.place import open_store, version_folder
 from llmtwin.settings import Settings, read_settings
+from llmtwin.twins.model.discrepancy import Discrepancy
+from llmtwin.wire.files import write_durably
 
 if TYPE_CHECKING:
-    from llmtwin.twins.model.discrepancy import Discrepancy
+    from llmtwin.models.base import Base
+    from llmtwin.twins.model.exchange import Exchange
 
 SAMPLE = 64
+FILE = "nearness.json"
+"""What was measured, beside the version."""
 
 
 @dataclass(frozen=True)
 class Nearness:
     """How near a version is to its primary on held-out replies.
 
-    `kl` and `kl_base` are mean nats a token from the primary, at least, of the version and of the base alone.
+    `kl` and `kl_base` are mean nats a token from the primary, at least, of the version and of the base alone;
+    `kl_of` are those of the version by the ids of the exchanges.
     """
 
     version: int
     kl: float
     kl_base: float
     measured: Discrepancy
+    kl_of: Mapping[str, float]
 
 
 def measure(name: str, version: int, sample: int = SAMPLE, settings: Settings | None = None) -> Nearness:
     """Compare a version with the primary's replies in the newest held-out sessions.
 
+    What was measured is kept beside the version, and not measured again while the replies are the same.
     Raises NotFound for a version that is not here, InputError where nothing is held out yet.
     """
+    from llmtwin.twins.model import beside
+
+    settings = settings or read_settings()
+    with open_store(name, settings) as store:
+        mirrored.take(store)
+        lines = beside.held_out(store.known(), sample)
+        folder = version_folder(store, version)
+    base = serving.base(settings)
+    what = [base.hash, *(measure.name for measure in measures()), *(line.id for line in lines)]
+    of = sha256("\n".join(what).encode()).hexdigest()
+    found = _kept(folder / FILE, of)
+    if found is None:
+        found = _measured(version, lines, folder, base)
+        write_durably(folder / FILE, json.dumps({"of": of, "found": asdict(found)}).encode())
+    return found
+
+
+def _measured(version: int, lines: Sequence[Exchange], folder: Path, base: Base) -> Nearness:
     from llmtwin.models.distil import divergences
     from llmtwin.models.engine.torch_engine import TorchEngine
     from llmtwin.models.lora import Lora
@@ -43,17 +74,22 @@ def measure(name: str, version: int, sample: int = SAMPLE, settings: Settings | 
     from llmtwin.twins.model.collect import trace_of
     from llmtwin.twins.model.discrepancy import discrepancy
 
-    settings = settings or read_settings()
-    with open_store(name, settings) as store:
-        mirrored.take(store)
-        lines = beside.held_out(store.known(), sample)
-        folder = version_folder(store, version)
-        traces = [trace for trace in map(trace_of, lines) if trace]
-        with TorchEngine(serving.base(settings), lambda _: folder) as engine:
-            pairs = beside.pairs(lines, beside.replies(engine, lines, (str(version),)))
-            own, base = divergences(engine.model, traces, [Lora.load(folder), None])
-        found = discrepancy(pairs, measures())
-    return Nearness(version, fmean(own), fmean(base), found)
+    traces = [trace for trace in map(trace_of, lines) if trace]
+    with TorchEngine(base, lambda _: folder) as engine:
+        pairs = beside.pairs(lines, beside.replies(engine, lines, (str(version),)))
+        own, alone = divergences(engine.model, traces, [Lora.load(folder), None])
+    found = discrepancy(pairs, measures())
+    kl_of = dict(zip((line.id for line in lines), own, strict=True))
+    return Nearness(version, fmean(own), fmean(alone), found, kl_of)
+
+
+def _kept(file: Path, of: str) -> Nearness | None:
+    """What was measured of the same; None where there is nothing, or only half of it was written."""
+    try:
+        kept = json.loads(file.read_bytes())
+        return TypeAdapter(Nearness).validate_python(kept["found"]) if kept["of"] == of else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def measures() -> Sequence[Any]:

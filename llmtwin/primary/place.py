@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from llmtwin import serving
+from llmtwin.edge.link import Link
 from llmtwin.edge.store import EdgeStore
 from llmtwin.errors import InputError, NotFound
 from llmtwin.settings import Settings, read_settings
@@ -36,6 +38,12 @@ def version_folder(store: EdgeStore, version: int) -> Path:
     if not folder.exists():
         raise NotFound(f"version {version} of {store.settings().twin} is not on this machine")
     return folder
+
+
+def open_link(store: EdgeStore, settings: Settings) -> Link:
+    """The owner's line to the server of a twin."""
+    own = store.settings()
+    return serving.link(settings, own.owner_token, own.twin, own.server)
 
 
 def open_store(name: str, settings: Settings | None) -> EdgeStore:

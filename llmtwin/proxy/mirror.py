@@ -1,16 +1,14 @@
 """What is done with a call after it passed: samples, redacts, records, and has the twin asked.
 
-It runs beside the proxy and knows neither its clients nor the primary. A session is the value of the header
-`x-session-id`, else the field `user`, else the first message; a session is mirrored whole or not at all.
+It runs beside the proxy and knows neither its clients nor the primary. A session is mirrored whole or not at
+all.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from queue import Full, Queue
 from threading import Thread
@@ -20,6 +18,7 @@ from llmtwin.errors import InputError, Unavailable
 from llmtwin.proxy.passed import Passed
 from llmtwin.proxy.shadow import Shadower, TwinOptions
 from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Exchange, append
+from llmtwin.twins.sessions import sampled, session_of
 
 Json = dict[str, Any]
 Redact = Callable[[Exchange], Exchange]
@@ -122,26 +121,3 @@ class Mirror:
     def _ask(self, shadower: Shadower) -> None:
         while (waiting := self._waiting.get()) is not None:
             self._count(shadower.ask(*waiting))
-
-
-def session_of(named: str | None, request: Json) -> str:
-    """A pseudonym of the session that a request belongs to, in 16 hexadecimal digits."""
-    said = named or request.get("user") or _first(request)
-    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def sampled(session: str, share: float) -> bool:
-    """Whether a session is among that share: always the same for the same session."""
-    return int(session, 16) / 16.0 ** len(session) < share
-
-
-def _first(request: Json) -> Any:
-    """The first message, which a conversation keeps while it grows, without the instructions all share."""
-    said = request.get("messages") or request.get("input") or request.get("prompt")
-    if not isinstance(said, list):
-        return said
-    turns = [one for one in said if not isinstance(one, dict) or one.get("role") not in _INSTRUCTIONS]
-    return (turns or said or [None])[0]
-
-
-_INSTRUCTIONS = ("system", "developer")

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 import httpx
 
+from llmtwin.twins import sessions
 from llmtwin.twins.model.openai import joined
 
 Json = dict[str, Any]
@@ -22,7 +23,7 @@ PROVIDER = "openai"
 
 SHADOW_HEADER = b"x-llmtwin-shadow"
 """Marks what is asked of a twin, so that there is no twin of a twin."""
-SESSION_HEADER = b"x-session-id"
+SESSION_HEADER = sessions.SESSION_HEADER.encode()
 
 _SECRET_HEADERS = frozenset({b"authorization", b"proxy-authorization", b"api-key", b"x-api-key", b"cookie"})
 _SECRET_FIELDS = frozenset({"key", "api-key", "api_key", "apikey", "token", "access_token"})

@@ -22,6 +22,7 @@ from llmtwin.records import Question, new_id
 from llmtwin.server.access import Role
 from llmtwin.server.core import Answered, Core, engine_name
 from llmtwin.server.guard import CallerOf, CoreOf, MetricsOf, note
+from llmtwin.twins.sessions import SESSION_HEADER
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
@@ -63,6 +64,7 @@ class ChatRequest(BaseModel):
     n: Literal[1] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    user: str | None = None
 
 
 class Model(BaseModel):
@@ -89,7 +91,9 @@ def complete(
     twin, version = _parse_model(asked.model)
     caller.require(twin, _ASKERS)
     note(request, caller, twin)
-    answered = core.ask(_question(core, asked, twin, version), may_order=caller.role is Role.OWNER)
+    session = request.headers.get(SESSION_HEADER) or asked.user
+    question = _question(core, asked, twin, version)
+    answered = core.ask(question, may_order=caller.role is Role.OWNER, session=session)
     metrics.count_tokens(answered.tokens_prompt, answered.tokens_completion)
     head = {
         "id": f"chatcmpl-{new_id()}",

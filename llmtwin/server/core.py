@@ -18,6 +18,7 @@ from llmtwin.server.database import Database
 from llmtwin.server.registry import Registry
 from llmtwin.twins.commands import check
 from llmtwin.twins.kind import View, kind
+from llmtwin.twins.sessions import session_of
 from llmtwin.wire.codec import Refused, decode_prompts
 from llmtwin.wire.package import Expect, check_package
 
@@ -181,11 +182,16 @@ class Core:
 
     # -- what is asked
 
-    def ask(self, question: Question, may_order: bool) -> Answered:
-        """Let the twin's kind answer. Raises NotFound for an unknown version."""
+    def ask(self, question: Question, may_order: bool, session: str | None = None) -> Answered:
+        """Let the twin's kind answer: the version that is asked, else the one that answers the session.
+
+        A `session` is what the asker names it; without a name it is known by its first message. Raises
+        NotFound for an unknown version.
+        """
         info = self.registry.twin(question.twin)
         meter = Meter(self.options.engine)
-        view = self._view(question.twin, question.version, may_order, meter)
+        adapter = self._answering(question, session)
+        view = self._view(question.twin, adapter, may_order, meter)
         answer = kind(info.kind).answer(question, view)
         return Answered(answer, meter.tokens_prompt, meter.tokens_completion)
 
@@ -195,7 +201,7 @@ class Core:
         """What the adapter says to each prompt, greedily. Raises NotFound where there is no adapter."""
         if len(prompts) > self.options.recall_prompts_max:
             raise InputError(f"at most {self.options.recall_prompts_max} prompts at once")
-        view = self._view(twin, version, False, self.options.engine)
+        view = self._view(twin, self._adapter(twin, version), False, self.options.engine)
         if view.adapter is None:
             raise NotFound("this twin has no adapter yet")
         requests = [
@@ -221,9 +227,15 @@ class Core:
             return self.registry.live_adapter(twin)
         return self.registry.adapter(twin, version)
 
-    def _view(self, twin: str, version: int | None, may_order: bool, engine: Engine) -> View:
+    def _answering(self, question: Question, named: str | None) -> Adapter | None:
+        if question.version is not None:
+            return self.registry.adapter(question.twin, question.version)
+        turns = [*question.before, ("user", question.text)]
+        messages = [{"role": role, "content": text} for role, text in turns]
+        return self.registry.answering_adapter(question.twin, session_of(named, {"messages": messages}))
+
+    def _view(self, twin: str, adapter: Adapter | None, may_order: bool, engine: Engine) -> View:
         info = self.registry.twin(twin)
-        adapter = self._adapter(twin, version)
         skill = f"skill:{info.kind}" if info.kind in self.options.skills else None
         own = engine_name(twin, adapter.manifest.version) if adapter else None
         if adapter:

@@ -62,6 +62,10 @@ _MIGRATIONS = (
     ) STRICT;
     CREATE INDEX commands_open ON commands (twin, number) WHERE state IN ('desired', 'sent');
     """,
+    """
+    ALTER TABLE twins ADD COLUMN canary_version INTEGER;
+    ALTER TABLE twins ADD COLUMN canary_share REAL;
+    """,
 )
 
 

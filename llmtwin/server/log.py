@@ -55,6 +55,12 @@ class Metrics:
         )
         self.prompts = Counter("llmtwin_prompts_stored", "Prompts stored", registry=self.registry)
         self.adapters = Counter("llmtwin_adapters_published", "Adapters accepted", registry=self.registry)
+        self.decisions = Counter(
+            "llmtwin_gate_decisions",
+            "Decisions on which version answers, as they came into force",
+            ["decision"],
+            registry=self.registry,
+        )
         self.tokens = Counter(
             "llmtwin_tokens", "Tokens the engine worked on", ["direction"], registry=self.registry
         )

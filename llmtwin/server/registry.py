@@ -1,4 +1,4 @@
-"""Which twins there are, and which adapter version of each is live. It knows no token, no command, no HTTP.
+"""Which twins there are, and which adapter versions of each answer. It knows no token, no command, no HTTP.
 
 An adapter is visible when its row is there, and the row is written after the folder is complete. A folder
 without a row is the rest of a killed upload or of a withdrawal, and is swept away when the registry opens.
@@ -16,17 +16,24 @@ from pydantic import AwareDatetime
 from llmtwin.errors import Conflict, NotFound
 from llmtwin.records import Adapter, Description, Manifest, Record, TwinId, now
 from llmtwin.server.database import Database
+from llmtwin.twins.sessions import sampled
 from llmtwin.wire.package import write_package_atomic
 
 
 class TwinInfo(Record):
-    """What the server says about a twin. `live_version` is None before the first adapter."""
+    """What the server says about a twin. `live_version` is None before the first adapter.
+
+    While there is a `canary_version`, it answers `canary_share` (0 to 1) of the sessions, and the live one
+    the others.
+    """
 
     id: TwinId
     kind: str
     cohort: str | None
     enrolled: bool
     live_version: int | None
+    canary_version: int | None
+    canary_share: float | None
     created_at: AwareDatetime
 
 
@@ -101,6 +108,7 @@ class Registry:
     def publish(self, manifest: Manifest, parts: dict[str, bytes]) -> Adapter:
         """Keep a checked package and make it live; doing so again with the same package changes nothing.
 
+        While a canary runs it is kept and not made live: what is being compared stays in use.
         Raises Conflict for a version that is there with other content, was withdrawn, or is not the newest.
         """
         with self._folders_lock:
@@ -117,6 +125,8 @@ class Registry:
             write_package_atomic(parts, folder)
             with self._database.write() as db:
                 self._insert(db, manifest, sum(map(len, parts.values())))
+                if self.twin(manifest.twin).canary_version is None:
+                    _set_live(db, manifest.twin, manifest.version)
         return self.adapter(manifest.twin, manifest.version)
 
     def adapters(self, twin: str) -> list[Adapter]:
@@ -136,37 +146,70 @@ class Registry:
         """The version in use, or None where there is none."""
         return next((adapter for adapter in self.adapters(twin) if adapter.live), None)
 
+    def answering_adapter(self, twin: str, session: str) -> Adapter | None:
+        """The version that answers a session: the canary for its share of them, else the live one."""
+        info = self.twin(twin)
+        if info.canary_version is not None and info.canary_share is not None:
+            draw = f"{twin}@{info.canary_version}"
+            if sampled(session, info.canary_share, draw):
+                return self.adapter(twin, info.canary_version)
+        return self.live_adapter(twin)
+
     def adapter_folder(self, twin: str, version: int) -> Path:
         """The PEFT folder of a version that may be used. Raises NotFound."""
         self.adapter(twin, version)
         return self._adapter_path(twin, version)
 
     def roll_back(self, twin: str, version: int | None = None) -> Adapter:
-        """Make a version live: the one given, or the one before the live one. Raises NotFound."""
+        """Make a version live for all: the one given, or the one before. A canary ends.
+
+        Before a canary is the live version. Raises NotFound.
+        """
         if version is None:
-            live = self._twin_row(twin)["live_version"]
-            version = self._version_below(twin, live) if live is not None else None
+            info = self.twin(twin)
+            version = live = info.live_version
+            if live is not None and info.canary_version is None:
+                version = self._version_below(twin, live)
             if version is None:
                 raise NotFound("there is no version to roll back to")
         self.adapter(twin, version)
         with self._database.write() as db:
-            db.execute("UPDATE twins SET live_version = ? WHERE id = ?", (version, twin))
+            _set_live(db, twin, version)
         return self.adapter(twin, version)
 
-    def withdraw(self, twin: str, version: int) -> None:
-        """Take a version out of use for good and delete its weights; the version before it becomes live.
+    def set_canary(self, twin: str, version: int, share: float) -> TwinInfo:
+        """Have a version answer a share (0 to 1) of the sessions, and the live one the others.
 
+        Of the live version itself the others go to the one before it. Raises NotFound for a version that may
+        not be used, Conflict where there is none for the others.
+        """
+        self.adapter(twin, version)
+        with self._database.write() as db:
+            live = self._twin_row(twin)["live_version"]
+            others = self._version_below(twin, version) if live == version else live
+            if others is None:
+                raise Conflict(f"there is no other version than {version} to answer the other sessions")
+            db.execute(
+                "UPDATE twins SET (live_version, canary_version, canary_share) = (?, ?, ?) WHERE id = ?",
+                (others, version, share, twin),
+            )
+        return self.twin(twin)
+
+    def withdraw(self, twin: str, version: int) -> None:
+        """Take a version out of use for good and delete its weights.
+
+        Of a live one the version before it becomes live; with a live one or a canary the canary ends.
         Raises NotFound where there is no such version or it was withdrawn before.
         """
         with self._folders_lock:
-            was_live = self.adapter(twin, version).live
-            before = self._version_below(twin, version)
+            was_live, info = self.adapter(twin, version).live, self.twin(twin)
+            live = self._version_below(twin, version) if was_live else info.live_version
             with self._database.write() as db:
                 db.execute(
                     "UPDATE adapters SET withdrawn = 1 WHERE (twin, version) = (?, ?)", (twin, version)
                 )
-                if was_live:
-                    db.execute("UPDATE twins SET live_version = ? WHERE id = ?", (before, twin))
+                if was_live or version == info.canary_version:
+                    _set_live(db, twin, live)
             _remove(self._adapter_path(twin, version))
 
     def _version_below(self, twin: str, version: int) -> int | None:
@@ -182,7 +225,6 @@ class Registry:
             "INSERT INTO adapters (twin, version, manifest, adapter_bytes) VALUES (?, ?, ?, ?)",
             (manifest.twin, manifest.version, manifest.model_dump_json(), adapter_bytes),
         )
-        db.execute("UPDATE twins SET live_version = ? WHERE id = ?", (manifest.version, manifest.twin))
 
     def _twin_row(self, twin: str) -> sqlite3.Row:
         row = self._database.row("SELECT * FROM twins WHERE id = ?", twin)
@@ -204,6 +246,14 @@ class Registry:
                 folder.rmdir()
 
 
+def _set_live(db: sqlite3.Connection, twin: str, version: int | None) -> None:
+    """Whatever makes a version live makes it so for all sessions."""
+    db.execute(
+        "UPDATE twins SET (live_version, canary_version, canary_share) = (?, NULL, NULL) WHERE id = ?",
+        (version, twin),
+    )
+
+
 def _twin_info(row: sqlite3.Row) -> TwinInfo:
     return TwinInfo(
         id=row["id"],
@@ -211,6 +261,8 @@ def _twin_info(row: sqlite3.Row) -> TwinInfo:
         cohort=row["cohort"],
         enrolled=row["public_key"] is not None,
         live_version=row["live_version"],
+        canary_version=row["canary_version"],
+        canary_share=row["canary_share"],
         created_at=row["created_at"],
     )
 

@@ -137,7 +137,7 @@ class Lessons:
 
     `learned` are the addresses of the documents that the examples are made of; `held_out` are the texts of
     others by their addresses. `traces` are another model's replies, to be distilled, and `held_traces` those
-    to be measured on.
+    to be measured on; `held_sessions` says, by the same addresses, which of these belong together.
     """
 
     examples: tuple[Example, ...] = ()
@@ -146,6 +146,7 @@ class Lessons:
     held_out: Mapping[str, str] = field(default_factory=dict)
     traces: tuple[Trace, ...] = ()
     held_traces: Mapping[str, Trace] = field(default_factory=dict)
+    held_sessions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Kind(Protocol):

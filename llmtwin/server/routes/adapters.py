@@ -1,4 +1,4 @@
-"""Adapters: published by the edge, listed, rolled back, withdrawn; and their cards."""
+"""Adapters: published by the edge, listed, tried on a share, rolled back, withdrawn; and their cards."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from starlette.datastructures import UploadFile as UploadedFile
 
 from llmtwin.records import Adapter, Card, Record, TwinId
 from llmtwin.server.guard import CoreOf, Member, MetricsOf, Owner, Pusher
+from llmtwin.server.registry import TwinInfo
 from llmtwin.wire.package import FILES
 
 router = APIRouter(prefix="/v1/twins/{twin}", tags=["adapters"])
@@ -49,6 +50,13 @@ class Published(Record):
     live: bool
 
 
+class Canary(Record):
+    """A version, and which share of the sessions it is to answer."""
+
+    version: int = Field(ge=1)
+    share: float = Field(gt=0, lt=1)
+
+
 class Rollback(Record):
     """The version to go back to; the one before the live one where none is given."""
 
@@ -79,10 +87,20 @@ def withdraw(twin: TwinId, version: Version, caller: Owner, core: CoreOf) -> Res
 
 
 @router.post("/rollback")
-def roll_back(twin: TwinId, to: Rollback, caller: Owner, core: CoreOf) -> Published:
-    """Make an earlier version live."""
+def roll_back(twin: TwinId, to: Rollback, caller: Owner, core: CoreOf, metrics: MetricsOf) -> Published:
+    """Make an earlier version, or the one that is given, live for all sessions."""
+    live = core.registry.twin(twin).live_version or 0
     adapter = core.registry.roll_back(twin, to.version)
+    metrics.decisions.labels("promote" if adapter.manifest.version > live else "rollback").inc()
     return Published(version=adapter.manifest.version, live=adapter.live)
+
+
+@router.put("/canary")
+def set_canary(twin: TwinId, canary: Canary, caller: Owner, core: CoreOf, metrics: MetricsOf) -> TwinInfo:
+    """Have a version answer a share of the sessions; a session stays with its version."""
+    info = core.registry.set_canary(twin, canary.version, canary.share)
+    metrics.decisions.labels("canary").inc()
+    return info
 
 
 @router.get("/card")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Header
 from pydantic import AwareDatetime, Field
 
 from llmtwin.records import Answer, Hash, Material, Question, Record, TwinId
 from llmtwin.server.access import Role
 from llmtwin.server.guard import Asker, CoreOf, MetricsOf, Pusher
+from llmtwin.twins.sessions import SESSION_HEADER
 
 router = APIRouter(prefix="/v1/twins/{twin}", tags=["asking"])
 
@@ -46,11 +47,18 @@ class Recollection(Record):
 
 
 @router.post("/ask")
-def ask(twin: TwinId, asked: Ask, caller: Asker, core: CoreOf, metrics: MetricsOf) -> Answer:
+def ask(
+    twin: TwinId,
+    asked: Ask,
+    caller: Asker,
+    core: CoreOf,
+    metrics: MetricsOf,
+    session: Annotated[str | None, Header(alias=SESSION_HEADER)] = None,
+) -> Answer:
     """Ask the twin. An owner's question may be an order; a reader's order is refused."""
     at = asked.at or core.options.now()
     question = Question(twin=twin, text=asked.text, at=at, version=asked.version, material=asked.material)
-    answered = core.ask(question, may_order=caller.role is Role.OWNER)
+    answered = core.ask(question, may_order=caller.role is Role.OWNER, session=session)
     metrics.count_tokens(answered.tokens_prompt, answered.tokens_completion)
     return answered.answer
 

@@ -85,22 +85,28 @@ def exchanges(known: Known) -> Iterator[tuple[str, Exchange]]:
 def lessons(known: Known) -> Lessons:
     """All replies but those of held-out sessions. Raises InputError for too little to learn from."""
     learned, held_out = dict[str, Trace](), dict[str, Trace]()
+    sessions: dict[str, str] = {}
     for address, line in exchanges(known):
         trace = trace_of(line)
         if trace is not None:
             (held_out if is_held_out(line) else learned)[address] = trace
+            sessions[address] = line.session
     if len(learned) + len(held_out) < EXCHANGES_MIN or not learned:
         raise InputError(
             f"{len(learned) + len(held_out)} replies are too few to learn a model from: it takes"
             f" {EXCHANGES_MIN} or more; collect more traffic"
         )
-    return Lessons(traces=tuple(learned.values()), learned=tuple(learned), held_traces=held_out)
+    return Lessons(
+        traces=tuple(learned.values()),
+        learned=tuple(learned),
+        held_traces=held_out,
+        held_sessions={address: sessions[address] for address in held_out},
+    )
 
 
 def is_held_out(line: Exchange) -> bool:
     """Whether the session of an exchange is never learned from; without a session it is its own."""
-    session = line.client_id or line.id
-    return int.from_bytes(sha256(session.encode()).digest()[:4]) % HELD_OUT_EVERY == 0
+    return int.from_bytes(sha256(line.session.encode()).digest()[:4]) % HELD_OUT_EVERY == 0
 
 
 def trace_of(line: Exchange) -> Trace | None:

@@ -68,6 +68,11 @@ class Exchange(Record):
             json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":")).encode()
         ).hexdigest()
 
+    @property
+    def session(self) -> str:
+        """The session that it belongs to; without one it is its own."""
+        return self.client_id or self.id
+
 
 class Shadow(Record):
     """What a twin answered to the request of an exchange, which `exchange` names by its id."""

@@ -1,0 +1,172 @@
+"""Tries a version on a share of the sessions, makes it live for all, and takes it back where it is worse.
+
+Which version answers is the server's to know: a canary runs where the server says so. It tunes nothing, and
+asks the primary nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from llmtwin.edge.link import Link
+from llmtwin.edge.store import EdgeStore
+from llmtwin.errors import Conflict, InputError, NotFound
+from llmtwin.primary import carding
+from llmtwin.primary.gating import Action, decisions, judge, keep
+from llmtwin.primary.place import open_link, open_store
+from llmtwin.settings import Settings, read_settings
+from llmtwin.twins.gate import Verdict
+
+if TYPE_CHECKING:
+    from llmtwin.twins.gate import SoFar
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """A verdict on a version in place of another, the base where `in_use` is None, and what was done."""
+
+    twin: str
+    candidate: int
+    in_use: int | None
+    found: SoFar
+    action: Action
+
+
+def rule(name: str, candidate: int, in_use: int | None = None, settings: Settings | None = None) -> Ruling:
+    """Decide on a version, in place of `in_use` or of the base; one that is on trial is looked at, as `look`.
+
+    Raises as `gating.judge`.
+    """
+    settings = settings or read_settings()
+    with open_store(name, settings) as store:
+        link = open_link(store, settings)
+        trial = _trial(store, link)
+        if trial is not None and trial[0] == candidate and in_use in (None, trial[1]):
+            return _look(store, link, trial, settings)
+        found = judge(store, candidate, in_use, settings)
+        return _ruled(store, candidate, in_use, found, Action.NONE, settings)
+
+
+def begin(name: str, candidate: int, share: float, settings: Settings | None = None) -> Ruling:
+    """Have a version answer a share (0 to 1, both excluded) of the sessions, the one in use the others.
+
+    A session stays with its version. Raises InputError for another share, Conflict where the verdict is FAIL,
+    another canary runs, or there is no version for the others; NotFound for a version that the server does
+    not have.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"a canary answers a share between 0 and 1 of the sessions, not {share}")
+    settings = settings or read_settings()
+    with open_store(name, settings) as store:
+        link = open_link(store, settings)
+        running = link.info().canary_version
+        if running not in (None, candidate):
+            raise Conflict(
+                f"{name}@{running} is on trial: promote it, or end that with `llmtwin rollback {name}`"
+            )
+        in_use = _in_place_of(link, candidate)
+        if in_use is None:
+            raise Conflict(f"{name}@{candidate} is the only version: there is none for the other sessions")
+        found = judge(store, candidate, in_use, settings)
+        if found.verdict is Verdict.FAIL:
+            _refuse(store, candidate, in_use, found, settings)
+        _check_still(link, candidate, in_use)
+        link.set_canary(candidate, share)
+        return _ruled(store, candidate, in_use, found, Action.CANARY, settings, share)
+
+
+def promote(name: str, candidate: int, settings: Settings | None = None) -> Ruling:
+    """Make a version live for all sessions. Raises Conflict unless the verdict is PASS, else as `begin`."""
+    settings = settings or read_settings()
+    with open_store(name, settings) as store:
+        link = open_link(store, settings)
+        in_use = _in_place_of(link, candidate)
+        found = judge(store, candidate, in_use, settings)
+        if found.verdict is not Verdict.PASS:
+            _refuse(store, candidate, in_use, found, settings)
+        _check_still(link, candidate, in_use)
+        link.roll_back(candidate)
+        return _ruled(store, candidate, in_use, found, Action.PROMOTE, settings)
+
+
+def look(name: str, settings: Settings | None = None) -> Ruling | None:
+    """Decide anew on the version that is on trial, and take it back where the verdict is FAIL.
+
+    On trial is a canary, and a version that was promoted, as long as it is live. None where there is none.
+    """
+    settings = settings or read_settings()
+    with open_store(name, settings) as store:
+        link = open_link(store, settings)
+        trial = _trial(store, link)
+        return None if trial is None else _look(store, link, trial, settings)
+
+
+def _trial(store: EdgeStore, link: Link) -> tuple[int, int] | None:
+    """The version on trial, and the one that takes its place should it fail."""
+    info = link.info()
+    if info.canary_version is not None and info.live_version is not None:
+        return info.canary_version, info.live_version
+    ends = (Action.PROMOTE, Action.ROLL_BACK)
+    entries = decisions(store).read().entries
+    last = next((entry for entry in reversed(entries) if entry.get("action") in ends), None)
+    if last is None or last["action"] != Action.PROMOTE or last["candidate"] != info.live_version:
+        return None
+    return None if last["in_use"] is None else (last["candidate"], last["in_use"])
+
+
+def _look(store: EdgeStore, link: Link, trial: tuple[int, int], settings: Settings) -> Ruling:
+    candidate, in_use = trial
+    found = judge(store, candidate, in_use, settings)
+    action = Action.NONE
+    if found.verdict is Verdict.FAIL and _trial(store, link) == trial:
+        link.roll_back(in_use)
+        action = Action.ROLL_BACK
+    return _ruled(store, candidate, in_use, found, action, settings)
+
+
+def _in_place_of(link: Link, candidate: int) -> int | None:
+    """The version that a candidate would replace: the live one, or the one before if that is itself."""
+    versions = [one.manifest.version for one in link.adapters() if not one.withdrawn]
+    if candidate not in versions:
+        raise NotFound(
+            f"the server has no version {candidate} of {link.twin}: run `llmtwin push {link.twin}`"
+        )
+    live = link.info().live_version
+    if live != candidate:
+        return live
+    return max((version for version in versions if version < candidate), default=None)
+
+
+def _check_still(link: Link, candidate: int, in_use: int | None) -> None:
+    """Judging takes its time: what has become live meanwhile is not undone. Raises Conflict."""
+    if _in_place_of(link, candidate) != in_use:
+        raise Conflict(f"another version than {in_use} of {link.twin} is live by now: gate it again")
+
+
+def _refuse(
+    store: EdgeStore, candidate: int, in_use: int | None, found: SoFar, settings: Settings
+) -> NoReturn:
+    """Keep that a version must not go live, and say so: raises Conflict."""
+    twin = _ruled(store, candidate, in_use, found, Action.REFUSE, settings).twin
+    place = "the base" if in_use is None else f"{twin}@{in_use}"
+    more = f"; about {found.items_more:,} more sessions are needed" if found.items_more else ""
+    raise Conflict(
+        f"{twin}@{candidate} does not go live in place of {place}: {found.verdict.upper()} over {found.items}"
+        f" held-out sessions{more}"
+    )
+
+
+def _ruled(
+    store: EdgeStore,
+    candidate: int,
+    in_use: int | None,
+    found: SoFar,
+    action: Action,
+    settings: Settings,
+    share: float | None = None,
+) -> Ruling:
+    """Keep what was decided, and write the candidate's model card anew."""
+    keep(store, candidate, in_use, found, action, share)
+    carding.write(store.settings().twin, candidate, settings=settings)
+    return Ruling(store.settings().twin, candidate, in_use, found, action)
