@@ -39,9 +39,12 @@ def _follow(options: MirrorOptions, report: Callable[[State], None]) -> None:
 
 
 def _fed(running: Running, exchanges: Tail[Exchange], shadows: Tail[Shadow]) -> bool:
-    before = running.taken
+    """Whether there was something new."""
+    lines = 0
     for line in exchanges.new():
         running.exchange(line)
+        lines += 1
     for shadow in shadows.new():
         running.shadow(shadow)
-    return running.taken > before
+        lines += 1
+    return lines > 0

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from llmtwin.proxy.passed import PROVIDER
-from llmtwin.twins.model.running import State
+from llmtwin.twins.model.running import ALPHA, State
 
 # Those of OpenTelemetry's conventions for generative AI.
 _DURATION_BUCKETS_S = tuple(0.01 * 2**power for power in range(14))
@@ -75,7 +73,7 @@ class Metrics:
         )
         self._drift = Gauge(
             "llmtwin_drift_e_value",
-            "How strongly the primary's replies speak for a change since the first ones; 20 alarms",
+            f"How strongly the primary's replies speak for a change since the first; {1 / ALPHA:g} alarms",
             ["number"],
             registry=self.registry,
         )

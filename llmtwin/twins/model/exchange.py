@@ -105,7 +105,8 @@ class Tail(Generic[Line]):
     """Follows a file that may grow, or not be there yet: each line is given once, in its order."""
 
     def __init__(self, path: Path, kind: type[Line]) -> None:
-        self._path, self._kind = path, kind
+        self._path = path
+        self._kind: type[Line] = kind
         self._read_bytes = 0
 
     def new(self) -> Iterator[Line]:
