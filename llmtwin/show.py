@@ -131,7 +131,7 @@ def watched(found: Watched) -> str:
 
 
 def nearness(found: Nearness, state: State) -> Group:
-    """How near a twin is to its primary, beside how near the primary is to itself; drift and cost on record."""
+    """How near a twin is to its primary, beside how near that is to itself; drift and cost on record."""
     nearer = f"{found.kl:.3f} nats a token from the primary at least; the base is {found.kl_base:.3f}"
     parts: list[RenderableType] = [
         _measured(found.measured, f"version {found.version} beside its primary", nearer)

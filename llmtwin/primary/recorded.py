@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def recorded(name: str, settings: Settings | None = None) -> State:
-    """Drift and cost of a primary over all its traffic, and how far from it the twin's answers beside it were.
+    """Drift and cost of a primary over all its traffic, and how far from it the twin answered beside it.
 
     Raises NotFound, or InputError for a twin of another kind, or a record that cannot be read.
     """
