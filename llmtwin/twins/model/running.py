@@ -92,7 +92,8 @@ class Running:
 
     Which number of a reply is watched is settled when the anchor is full: its mean log-probability where all
     replies of the anchor told it, and then those that do not are passed over; else its length. An alarm says
-    that replies are no longer like the first ones, be it for the primary or for what it is asked.
+    that replies are no longer like the first ones, be it for the primary or for what it is asked. It takes
+    replies for exchangeable, which those of one long session are not quite.
     """
 
     def __init__(self, measures: Sequence[Measure], latest: int = LATEST) -> None:
