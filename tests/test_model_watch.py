@@ -19,30 +19,33 @@ from llmtwin.primary import place, shadowing
 from llmtwin.primary.recorded import recorded
 from llmtwin.settings import Settings
 from llmtwin.twin import Twin
-from llmtwin.twins.model.collect import exchanges
-from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Shadow, append
+from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Exchange, Shadow, append
 from llmtwin.twins.model.running import ANCHOR, State, Tokens
 from tests.conftest import ServerProcess
 from tests.model_primary import Stub
 from tests.model_proxies import Proxy, kept, until
 from tests.models import tiny_base
-from tests.test_model_twin import COUNT, QUICK, line, traffic
+from tests.test_model_twin import COUNT, QUICK, line
 
 URL = "http://127.0.0.1:1/v1"
 
 
-def test_what_is_on_record_says_drift_cost_and_what_the_twin_answered(
-    settings: Settings, tmp_path: Path
-) -> None:
-    with Twin.new("desk", "model", settings=settings) as twin:
-        assert recorded("desk", settings) == State(0, 0, None, None, Tokens(), Tokens())
-        twin.collect(traffic(tmp_path / "traffic.jsonl"))
+def record(settings: Settings) -> tuple[Path, Exchange]:
+    """What a proxy leaves beside a twin's store: the folder, and the first exchange in it."""
     with EdgeStore(settings.edge_folder / "desk") as store:
-        first = next(one for _, one in exchanges(store.known()))
         folder = mirrored.folder(store)
-        folder.mkdir()
+    folder.mkdir()
+    lines = [Exchange.model_validate(line(number, "the lamp is on")) for number in range(COUNT)]
+    for one in lines:
+        append(folder / EXCHANGES, one)
+    return folder, lines[0]
+
+
+def test_what_is_on_record_says_drift_cost_and_what_the_twin_answered(settings: Settings) -> None:
+    with Twin.new("desk", "model", settings=settings):
+        assert recorded("desk", settings) == State(0, 0, None, None, Tokens(), Tokens())
+    folder, first = record(settings)
     said = {**line(0, "the lamp is off")["response"], "usage": {"prompt_tokens": 7, "completion_tokens": 4}}
-    append(folder / EXCHANGES, first)
     append(folder / SHADOWS, Shadow(timestamp=1.0, exchange=first.id, latency_s=0.1, response=said))
     state = recorded("desk", settings)
     assert (state.exchanges, state.shadows) == (COUNT, 1) and state.tokens_twin == Tokens(7, 4)
@@ -58,8 +61,8 @@ def test_watching_prints_nearness_drift_and_cost(
     monkeypatch.setenv("LLMTWIN_ENGINE", "torch")
     own = settings.model_copy(update={"base": str(base.folder), "engine": "torch"})
     with Twin.new("desk", "model", settings=own) as twin:
-        twin.collect(traffic(tmp_path / "traffic.jsonl"))
-        twin.tune(options=QUICK)
+        record(own)
+        twin.tune(options=replace(QUICK, epochs_max=3))
     printed = CliRunner().invoke(app, ["watch", "desk", "--once"], catch_exceptions=False).output
     assert "0 facts asked, 0 wrong" in printed and "beside its primary" in printed
     assert f"of {COUNT - ANCHOR} replies beside the first ones" in printed and "ALARM" not in printed
