@@ -8,9 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from rich.console import Group
 from rich.progress import Progress
 
 from llmtwin.errors import InputError, LlmtwinError
@@ -19,14 +20,18 @@ from llmtwin.settings import read_settings
 from llmtwin.show import (
     counted,
     err,
+    in_place,
+    learning,
+    nearness,
     out,
     show_answer,
     show_card,
-    show_nearness,
     show_pushed,
     show_ruling,
     show_tried,
+    show_watched,
     tuning_bar,
+    watched,
 )
 
 if TYPE_CHECKING:
@@ -254,16 +259,25 @@ def proxy(
     mirror: Annotated[
         float, typer.Option(min=0, max=1, help="The share of sessions that is recorded; none unless you say.")
     ] = 0.0,
+    twin: Annotated[
+        str | None,
+        typer.Option(help="Where `llmtwin serve` serves the twin, to ask it, too, what is recorded."),
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.")] = 8080,
 ) -> None:
-    """Stand before a twin's primary: clients get what it says byte for byte, and a part is recorded."""
+    """Stand before a twin's primary: clients get what it says byte for byte, and a part is recorded.
+
+    How near the twin is can be seen at /live.
+    """
     from llmtwin.primary.shadowing import proxy_options
     from llmtwin.proxy.app import serve
 
-    options = proxy_options(name, host, port, mirror)
+    options = proxy_options(name, host, port, mirror, twin)
     recorded = f"{mirror:.0%} of sessions recorded, with stand-ins" if mirror else "nothing is recorded"
-    out.print(f"http://{host}:{port}/v1 for {options.primary}; {recorded}", markup=False)
+    asked = f", and asked of {name} at {twin}" if twin else ""
+    out.print(f"http://{host}:{port}/v1 for {options.primary}; {recorded}{asked}", markup=False)
+    out.print(f"http://{host}:{port}/live shows how it goes", markup=False)
     serve(options)
 
 
@@ -324,7 +338,11 @@ def watch(
     every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 60,
 ) -> None:
     """Compare a twin with its subject, and learn again what differs."""
+    from llmtwin.primary import place
+
     with _twin(name) as twin:
+        if place.is_of_model(name) and out.is_terminal and not once:
+            _watch_in_place(twin, every)
         _watch(twin)
         while not once:
             time.sleep(every)
@@ -458,20 +476,40 @@ def _twin(name: str) -> Twin:
 
 
 def _watch(twin: Twin) -> None:
-    from llmtwin.primary import canary, nearness, place
+    from llmtwin.primary import place
 
     of_model = place.is_of_model(twin.name)
-    if of_model and (ruling := canary.look(twin.name)):
-        show_ruling(ruling)
+    if of_model:
+        _rule(twin)
     with tuning_bar(f"watching {twin.name}") as report:
         found = twin.watch(report)
-    wrong = found.discrepancy.wrong
-    unlearned = f"{len(found.discrepancy.unlearned)} documents not learned yet; "
-    out.print(unlearned if found.discrepancy.unlearned else "", end="")
-    out.print(f"{found.discrepancy.asked} facts asked, {len(wrong)} wrong", end="")
-    out.print(f": {', '.join(wrong)}" if wrong else "", markup=False)
-    if found.relearned is not None:
-        show_card(found.relearned.card)
-        show_pushed(found.relearned.pushed)
+    show_watched(found)
     if of_model:
-        show_nearness(nearness.measure(twin.name, twin.card().version))
+        out.print(_near(twin))
+
+
+def _watch_in_place(twin: Twin, every: float) -> NoReturn:
+    with in_place() as show:
+        show("looking …")
+        while True:
+            _rule(twin)
+            found = twin.watch(lambda progress: show(learning(progress)))
+            if found.relearned is not None:
+                show_card(found.relearned.card)
+                show_pushed(found.relearned.pushed)
+            show(Group(watched(found), _near(twin)))
+            time.sleep(every)
+
+
+def _rule(twin: Twin) -> None:
+    from llmtwin.primary import canary
+
+    if ruling := canary.look(twin.name):
+        show_ruling(ruling)
+
+
+def _near(twin: Twin) -> Group:
+    from llmtwin.primary.nearness import measure
+    from llmtwin.primary.recorded import recorded
+
+    return nearness(measure(twin.name, twin.card().version), recorded(twin.name))

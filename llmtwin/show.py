@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from llmtwin.edge.outbox import Pushed
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
     from llmtwin.primary.nearness import Nearness
     from llmtwin.primary.trying import Tried
     from llmtwin.records import Answer, Card
-    from llmtwin.twin import Collected
+    from llmtwin.twin import Collected, Watched
     from llmtwin.twins.model.discrepancy import Discrepancy, Estimate
+    from llmtwin.twins.model.running import State, Tokens
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -38,12 +41,20 @@ def tuning_bar(title: str) -> Iterator[Callable[[tuning.Progress], None]]:
         task = bar.add_task(title, total=None, said="loading the base")
 
         def report(progress: tuning.Progress) -> None:
-            speed = f"{progress.tokens_per_s:.0f} tokens/s"
-            said = f"loss {progress.loss:.3f}  recall {progress.recall:.0%}  {speed}"
             epochs = progress.epoch - 1 + progress.share
-            bar.update(task, completed=epochs, total=progress.epochs_max, said=said)
+            bar.update(task, completed=epochs, total=progress.epochs_max, said=_goes(progress))
 
         yield report
+
+
+def learning(progress: tuning.Progress) -> str:
+    """Where a run stands, in words."""
+    return f"learning, epoch {progress.epoch} of at most {progress.epochs_max}: {_goes(progress)}"
+
+
+def _goes(progress: tuning.Progress) -> str:
+    speed = f"{progress.tokens_per_s:.0f} tokens/s"
+    return f"loss {progress.loss:.3f}  recall {progress.recall:.0%}  {speed}"
 
 
 def counted(found: Collected) -> str:
@@ -96,10 +107,56 @@ def show_answer(answer: Answer) -> None:
         out.print(f"  command {command.id}: {command.state}", style="dim", markup=False)
 
 
-def show_nearness(found: Nearness) -> None:
-    """How near a twin is to its primary, beside how near the primary is to itself."""
+@contextmanager
+def in_place() -> Iterator[Callable[[RenderableType], None]]:
+    """A view that each call draws anew in its place, below all that is printed meanwhile."""
+    with Live(console=out, auto_refresh=False, vertical_overflow="visible") as live:
+        yield lambda view: live.update(view, refresh=True)
+
+
+def show_watched(found: Watched) -> None:
+    """What was asked and what differs; the card of what was learned since."""
+    out.print(watched(found), markup=False)
+    if found.relearned is not None:
+        show_card(found.relearned.card)
+        show_pushed(found.relearned.pushed)
+
+
+def watched(found: Watched) -> str:
+    """What was asked and what differs, in words."""
+    wrong, unlearned = found.discrepancy.wrong, len(found.discrepancy.unlearned)
+    before = f"{unlearned} documents not learned yet; " if unlearned else ""
+    named = f": {', '.join(wrong)}" if wrong else ""
+    return f"{before}{found.discrepancy.asked} facts asked, {len(wrong)} wrong{named}"
+
+
+def nearness(found: Nearness, state: State) -> Group:
+    """How near a twin is to its primary, beside how near that is to itself; drift and cost on record."""
     nearer = f"{found.kl:.3f} nats a token from the primary at least; the base is {found.kl_base:.3f}"
-    out.print(_measured(found.measured, f"version {found.version} beside its primary", nearer))
+    parts: list[RenderableType] = [
+        _measured(found.measured, f"version {found.version} beside its primary", nearer)
+    ]
+    if state.discrepancy is not None:
+        said = f"{state.shadows} answers of the twin, whichever version was live; the latest are compared"
+        parts.append(_measured(state.discrepancy, "the twin's answers to traffic as it came", said))
+    return Group(*parts, _drift(state), _cost(state))
+
+
+def _drift(state: State) -> Text:
+    if state.drift is None:
+        return Text(f"drift: nothing to say yet of {state.exchanges} replies, the first ones are the anchor")
+    found = state.drift
+    since = f"{found.number.replace('_', ' ')} of {found.replies} replies beside the first ones"
+    said = f"drift: e-value {found.e_value:.3g}, {found.level:g} alarms; {since}"
+    return Text(f"{said}: ALARM", style="red") if found.alarm else Text(said)
+
+
+def _cost(state: State) -> Text:
+    def told(tokens: Tokens) -> str:
+        return f"{tokens.asked:,} tokens asked and {tokens.said:,} said"
+
+    twin = f"; the twin {told(state.tokens_twin)}" if state.shadows else ""
+    return Text(f"cost: the primary {told(state.tokens_primary)} on record{twin}")
 
 
 def show_tried(found: Tried) -> None:

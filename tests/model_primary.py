@@ -88,6 +88,13 @@ class Handler(BaseHTTPRequestHandler):
         answer["choices"][0].pop("logprobs")
         self._whole(200, json.dumps(answer).encode())
 
+    def _changed(self) -> None:
+        """Another model, which is less sure, and longer."""
+        answer = whole(self._endpoint())
+        answer["choices"][0]["message"]["content"] = "Höi, Ann"
+        answer["choices"][0]["logprobs"]["content"][0]["logprob"] = -2.5
+        self._whole(200, json.dumps(answer).encode())
+
     def _zipped(self) -> None:
         if self._wants_stream():
             stream = gzip.compress(b"".join(events(self._endpoint())), mtime=0)

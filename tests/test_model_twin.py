@@ -214,7 +214,7 @@ def test_a_primary_is_an_address_and_only_a_model_has_one(own: Settings) -> None
         place.set_primary("desk", "http://localhost:9000/v1/", own)
         silent = shadowing.proxy_options("desk", "127.0.0.1", 8080, settings=own)
         assert silent.primary == "http://localhost:9000/v1" and silent.mirror is None
-        recorded = shadowing.proxy_options("desk", "127.0.0.1", 8080, 0.5, own).mirror
+        recorded = shadowing.proxy_options("desk", "127.0.0.1", 8080, 0.5, settings=own).mirror
         assert recorded is not None and recorded.sessions_share == 0.5 and recorded.redact is not None
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llmtwin.edge import mirrored
 from llmtwin.edge.store import SEAL_KEY
 from llmtwin.errors import InputError
-from llmtwin.primary.place import open_store
+from llmtwin.primary.place import checked_address, open_store
 from llmtwin.settings import Settings
 from llmtwin.wire.seal import Sealer, load_or_create
 
@@ -20,20 +20,32 @@ def proxy_options(
     host: str,
     port: int,
     mirror: float = 0.0,
+    twin: str | None = None,
     settings: Settings | None = None,
 ) -> ProxyOptions:
     """A proxy before a twin's primary, which records the share `mirror` (0 to 1) of the sessions.
 
-    Raises InputError where no primary is known, or the share cannot be.
+    What is recorded is also asked of the twin, where `twin` is the address of the server that serves it.
+    Raises InputError where no primary is known, the share cannot be, or nothing is recorded to ask of it.
     """
+    from llmtwin.primary.nearness import measures
     from llmtwin.proxy.app import ProxyOptions
     from llmtwin.proxy.mirror import MirrorOptions
+    from llmtwin.proxy.shadow import TwinOptions
     from llmtwin.twins.model.collect import Hide
 
     with open_store(name, settings) as store:
         own = store.settings()
         if own.primary is None:
             raise InputError(f"{name} has no primary: give its address with `llmtwin new … --primary URL`")
-        key = Sealer(load_or_create(store.folder / SEAL_KEY)).stand_in_key()
-        recorded = MirrorOptions(mirrored.folder(store), name, Hide(key), mirror) if mirror else None
+        asked = None
+        if twin is not None:
+            address = checked_address(twin).removesuffix("/v1")
+            asked = TwinOptions(f"{address}/v1", name, own.owner_token)
+        if not mirror:
+            if asked is not None:
+                raise InputError("the twin is asked what is recorded, and nothing is: add --mirror 0.1")
+            return ProxyOptions(own.primary, host, port)
+        hide = Hide(Sealer(load_or_create(store.folder / SEAL_KEY)).stand_in_key())
+        recorded = MirrorOptions(mirrored.folder(store), name, hide, mirror, asked, measures())
         return ProxyOptions(own.primary, host, port, mirror=recorded)

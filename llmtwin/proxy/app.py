@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import httpx
@@ -23,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from llmtwin.errors import InputError
 from llmtwin.proxy.aside import Aside
+from llmtwin.proxy.live import Live
 from llmtwin.proxy.metrics import Metrics
 from llmtwin.proxy.mirror import MirrorOptions
 from llmtwin.proxy.passed import (
@@ -71,11 +72,12 @@ class ProxyOptions:
 
 
 def serve(options: ProxyOptions) -> None:
-    """Pass on calls until stopped. Raises as `create_app` does."""
+    """Pass on calls until stopped. Raises as `create_app` does, and SystemExit where it cannot start."""
     import uvicorn
 
-    uvicorn.run(
-        create_app(options),
+    app = create_app(options)
+    config = uvicorn.Config(
+        app,
         host=options.host,
         port=options.port,
         ws="none",
@@ -86,6 +88,12 @@ def serve(options: ProxyOptions) -> None:
         timeout_keep_alive=CLIENT_IDLE_S,
         timeout_graceful_shutdown=CLOSE_S,
     )
+    server = uvicorn.Server(config)
+    app.state.live.stopping = lambda: server.should_exit
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise SystemExit(1)
 
 
 def create_app(options: ProxyOptions) -> Starlette:
@@ -97,11 +105,12 @@ def create_app(options: ProxyOptions) -> Starlette:
     primary = _address(options.primary)
     mirror = options.mirror.checked() if options.mirror else None
     metrics = Metrics()
+    live = Live(metrics)
     relay = Relay(primary, options.timeout_s, metrics)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        relay.aside = Aside(mirror, metrics)
+        relay.aside = Aside(mirror, live.take)
         yield
         await relay.transport.aclose()
         relay.aside.close()
@@ -112,8 +121,16 @@ def create_app(options: ProxyOptions) -> Starlette:
     async def show_metrics(request: Request) -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    routes = [Route("/healthz", health), Route("/metrics", show_metrics), Mount(PREFIX.decode(), relay)]
-    return Starlette(routes=routes, lifespan=lifespan)
+    routes = [
+        Route("/healthz", health),
+        Route("/metrics", show_metrics),
+        Route("/live", live.page),
+        Route("/live/events", live.events),
+        Mount(PREFIX.decode(), relay),
+    ]
+    app = Starlette(routes=routes, lifespan=lifespan)
+    app.state.live = live
+    return app
 
 
 @dataclass

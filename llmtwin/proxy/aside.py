@@ -10,17 +10,21 @@ import logging
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import Full, Queue
 from threading import Lock, Thread
 
 from llmtwin.errors import Unavailable
-from llmtwin.proxy.metrics import Metrics, Outcome, Usage
+from llmtwin.proxy.evaluations import Evaluations, evaluations
+from llmtwin.proxy.following import follow
+from llmtwin.proxy.metrics import Outcome, Report, Usage
 from llmtwin.proxy.mirror import Mirror, MirrorOptions
 from llmtwin.proxy.passed import OPERATIONS, Passed, understood
 from llmtwin.proxy.tracing import Tracer, tracer
 from llmtwin.twins.model.openai import usage
+from llmtwin.twins.model.running import State
 
 QUEUE_MAX = 64
 CLOSE_S = 5.0
@@ -30,10 +34,10 @@ _log = logging.getLogger("llmtwin.proxy")
 
 
 class Aside:
-    """The proxy's end: hands over what passed, and counts what is reported."""
+    """The proxy's end: hands over what passed; `take` is given what is reported, in another thread."""
 
-    def __init__(self, mirror: MirrorOptions | None, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, mirror: MirrorOptions | None, take: Callable[[Report], None]) -> None:
+        self._take = take
         self._mirrors = mirror is not None
         self._queue: Queue[Passed | None] = Queue(QUEUE_MAX)
         # The child gets its own ends and no others, so that it ends when the proxy does, however that ends.
@@ -79,22 +83,22 @@ class Aside:
 
     def _dropped(self, passed: Passed, outcome: str) -> None:
         if self._mirrors and not passed.marked:
-            self._metrics.take(Outcome(outcome))
+            self._take(Outcome(outcome))
 
     def _listen(self) -> None:
         with suppress(EOFError, OSError):
             while True:
-                self._metrics.take(self._in.recv())
+                self._take(self._in.recv())
 
 
 class Reporter:
-    """The other end's line back; its two threads share it."""
+    """The other end's line back; its threads share it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = Lock()
 
-    def send(self, report: Outcome | Usage) -> None:
+    def send(self, report: Report) -> None:
         """Tell the proxy; if it is gone, nobody."""
         with self._lock, suppress(OSError):
             self._connection.send(report)
@@ -105,20 +109,30 @@ def _run(source: Connection, sink: Connection, options: MirrorOptions | None) ->
     os.nice(NICE)
     reporter = Reporter(sink)
     mirror = Mirror(options, lambda outcome: reporter.send(Outcome(outcome))) if options else None
-    spans = _spans()
+    spans, events = _exported()
+    if options:
+        follow(options, lambda state: _tell(state, reporter, events))
     with suppress(EOFError):
         while True:
             _observe(source.recv(), reporter, mirror, spans)
     if spans:
         spans.close()
+    if events:
+        events.close()
 
 
-def _spans() -> Tracer | None:
+def _exported() -> tuple[Tracer | None, Evaluations | None]:
     try:
-        return tracer()
+        return tracer(), evaluations()
     except Unavailable as error:
         _log.warning("%s", error)
-        return None
+        return None, None
+
+
+def _tell(state: State, reporter: Reporter, events: Evaluations | None) -> None:
+    reporter.send(state)
+    if events:
+        events.tell(state)
 
 
 def _observe(passed: Passed, reporter: Reporter, mirror: Mirror | None, spans: Tracer | None) -> None:

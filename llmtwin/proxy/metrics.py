@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from llmtwin.proxy.passed import PROVIDER
+from llmtwin.twins.model.running import ALPHA, State
 
 # Those of OpenTelemetry's conventions for generative AI.
 _DURATION_BUCKETS_S = tuple(0.01 * 2**power for power in range(14))
@@ -29,6 +31,10 @@ class Usage:
     model: str
     tokens_input: int
     tokens_output: int
+
+
+Report = Outcome | Usage | State
+"""What the process beside tells the proxy."""
 
 
 class Metrics:
@@ -59,12 +65,35 @@ class Metrics:
             buckets=_TOKEN_BUCKETS,
             registry=self.registry,
         )
+        self._discrepancy = Gauge(
+            "llmtwin_discrepancy",
+            "How far the twin's latest answers are from the primary's; 0 is alike",
+            ["measure"],
+            registry=self.registry,
+        )
+        self._drift = Gauge(
+            "llmtwin_drift_e_value",
+            f"How strongly the primary's replies speak for a change since the first; {1 / ALPHA:g} alarms",
+            ["number"],
+            registry=self.registry,
+        )
+
+    def calls(self) -> int:
+        """How many calls of the primary passed, whatever became of them."""
+        (histogram,) = self._duration.collect()
+        return int(sum(one.value for one in histogram.samples if one.name.endswith("_count")))
+
+    def outcomes(self) -> Mapping[str, int]:
+        """How many calls came to what in the mirror."""
+        (counter,) = self._mirror.collect()
+        found = (one for one in counter.samples if one.name.endswith("_total"))
+        return {one.labels["outcome"]: int(one.value) for one in found}
 
     def lasted(self, operation: str, duration_s: float, error: str | None) -> None:
         """Count a call of the primary."""
         self._duration.labels(operation, PROVIDER, error or "").observe(duration_s)
 
-    def take(self, report: Outcome | Usage) -> None:
+    def take(self, report: Report) -> None:
         """Count what was found out beside the proxy."""
         match report:
             case Outcome(name):
@@ -72,3 +101,12 @@ class Metrics:
             case Usage(operation, model, tokens_input, tokens_output):
                 self._tokens.labels(operation, PROVIDER, model, "input").observe(tokens_input)
                 self._tokens.labels(operation, PROVIDER, model, "output").observe(tokens_output)
+            case State():
+                self._known(report)
+
+    def _known(self, state: State) -> None:
+        for one in state.discrepancy.measures if state.discrepancy else ():
+            if one.discrepancy is not None:
+                self._discrepancy.labels(one.name).set(one.discrepancy.value)
+        if state.drift is not None:
+            self._drift.labels(state.drift.number).set(state.drift.e_value)

@@ -7,7 +7,7 @@ all.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Full, Queue
@@ -18,6 +18,7 @@ from llmtwin.errors import InputError, Unavailable
 from llmtwin.proxy.passed import Passed
 from llmtwin.proxy.shadow import Shadower, TwinOptions
 from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Exchange, append
+from llmtwin.twins.model.measures import Measure
 from llmtwin.twins.sessions import sampled, session_of
 
 Json = dict[str, Any]
@@ -34,7 +35,8 @@ class MirrorOptions:
     """What is recorded in `folder`, and of which share of the sessions (0 to 1).
 
     `redact` takes out what is personal, before anything is written or sent: there is no mirror without it. It
-    has to be picklable, as a function of a module is, for the mirror is a process of its own.
+    has to be picklable, as a function of a module is, for the mirror is a process of its own; so have the
+    `measures` by which a twin's answers are compared with the primary's.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class MirrorOptions:
     redact: Redact | None = None
     sessions_share: float = 1.0
     twin: TwinOptions | None = None
+    measures: Sequence[Measure] = ()
 
     def checked(self) -> MirrorOptions:
         """Itself, its folder made, which is the owner's alone.

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from llmtwin.models.engine.api import Engine, Request, conversation
 from llmtwin.twins.kind import Known
-from llmtwin.twins.model import collect, openai
+from llmtwin.twins.model import collect, discrepancy, openai
+from llmtwin.twins.model.discrepancy import Answered
 from llmtwin.twins.model.discrepancy import Exchange as Pair
 from llmtwin.twins.model.exchange import Exchange
 from llmtwin.twins.model.reply import Reply
@@ -41,15 +42,15 @@ def replies(engine: Engine, lines: Sequence[Exchange], adapters: tuple[str, ...]
 
 def pairs(lines: Sequence[Exchange], said: Sequence[Reply]) -> list[Pair]:
     """Primary and twin to each request, a request that came twice once, with the primary's other answer."""
-    found: dict[str, Pair] = {}
-    for line, own in zip(lines, said, strict=True):
-        primary, asked = openai.reply(line.response), json.dumps(line.request, sort_keys=True)
-        if asked not in found:
-            found[asked] = Pair(primary, own, session=line.client_id or None)
-        elif found[asked].repeat is None:
-            first = found[asked]
-            found[asked] = Pair(first.primary, first.twin, primary, first.session)
-    return list(found.values())
+    return discrepancy.pairs(
+        Answered(
+            json.dumps(line.request, sort_keys=True),
+            openai.reply(line.response),
+            own,
+            line.client_id or None,
+        )
+        for line, own in zip(lines, said, strict=True)
+    )
 
 
 def _tokens_max(line: Exchange) -> int:

@@ -5,7 +5,7 @@ It knows measures by what they return, and no model: replies come from the calle
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from math import isfinite
@@ -38,6 +38,16 @@ class Exchange:
     primary: Reply
     twin: Reply
     repeat: Reply | None = None
+    session: str | None = None
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What primary and twin said to a request that `asked` names; `twin` is None where it did not answer."""
+
+    asked: str
+    primary: Reply
+    twin: Reply | None
     session: str | None = None
 
 
@@ -76,6 +86,24 @@ class Discrepancy:
         """As JSON takes it: an end that is infinite is null."""
         made: dict[str, Any] = _finite(asdict(self))
         return made
+
+
+def pairs(answered: Iterable[Answered]) -> list[Exchange]:
+    """An exchange for each request that the twin answered, in their order.
+
+    What the primary said to the same request another time is its repeat.
+    """
+    alike: dict[str, list[Answered]] = {}
+    for one in answered:
+        alike.setdefault(one.asked, []).append(one)
+    found = []
+    for group in alike.values():
+        for one in group:
+            if one.twin is not None:
+                repeat = next((other.primary for other in group if other is not one), None)
+                found.append(Exchange(one.primary, one.twin, repeat, one.session))
+                break
+    return found
 
 
 def discrepancy(exchanges: Sequence[Exchange], measures: Sequence[Measure]) -> Discrepancy:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Annotated, Any, NoReturn, TypeVar
+from typing import IO, Annotated, Any, Generic, NoReturn, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -104,6 +104,38 @@ def read(path: Path, kind: type[Line]) -> Iterator[Line | Skipped]:
         raise NotFound(f"there is no {path}") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
+class Tail(Generic[Line]):
+    """Follows a file that may grow, or not be there yet: each line is given once, in its order."""
+
+    def __init__(self, path: Path, kind: type[Line]) -> None:
+        self._path = path
+        self._kind: type[Line] = kind
+        self._read_bytes = 0
+
+    def new(self) -> Iterator[Line]:
+        """The lines that came since; a broken one is left out, and the last waits until it has its end.
+
+        A file that became shorter is another one, and is read from its beginning. Raises InputError where
+        it cannot be read.
+        """
+        try:
+            with self._path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) < self._read_bytes:
+                    self._read_bytes = 0
+                file.seek(self._read_bytes)
+                for line in _lines(file):
+                    if line is not None and not line.endswith(b"\n"):
+                        return
+                    self._read_bytes = file.tell()
+                    parsed = _parsed(line, self._kind, self._path.name) if line and line.strip() else None
+                    if isinstance(parsed, self._kind):
+                        yield parsed
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise InputError(f"{self._path} cannot be read: {error.strerror}") from error
 
 
 def append(path: Path, line: Exchange | Shadow) -> None:
