@@ -64,8 +64,9 @@ skill: base ## tune the home skill again, some 35 minutes on 2 cores; a killed r
 	$(BIN)/python -m llmtwin.twins.home.skill.build --base "$$base" --base-hash "$$(basename "$$base")" \
 		--checkpoint "$(LLMTWIN_CACHE)/home-skill.ckpt" $(if $(wildcard $(INTENTS)),--without $(INTENTS))
 
-study: demo ## the experiments on record, with their figures put into README
-	$(BIN)/python docs/figures.py
+study: base ## the LLM-Twin paper measured, part by part, into docs/study/paper.md; a killed run goes on
+	$(INSTALL) -e '.[study]'
+	for part in efficiency search table2; do $(BIN)/llmtwin study $$part || exit 1; done
 
 study-person: person $(WORKS) ## person twins measured, some 90 minutes on 2 cores; a killed run goes on
 	$(INSTALL) -e '.[study]'
