@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from llmtwin.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from llmtwin.twins.model.discrepancy import Discrepancy
+    from llmtwin.twins.model.measures import Check
 
 SAMPLE = 64
 
@@ -56,8 +57,8 @@ def measure(name: str, version: int, sample: int = SAMPLE, settings: Settings | 
     return Nearness(version, fmean(own), fmean(base), found)
 
 
-def measures() -> Sequence[Any]:
-    """How two answers are compared."""
+def measures(checks: Mapping[str, Check] | None = None) -> Sequence[Any]:
+    """How two answers are compared; of checks, by how often one passes and the other does not."""
     from llmtwin.twins.model.measures import (
         CheckDifference,
         ExactMatch,
@@ -66,4 +67,10 @@ def measures() -> Sequence[Any]:
         refuses,
     )
 
-    return [ExactMatch(), NormalisedMatch(), LengthRatio(), CheckDifference("refusal", refuses)]
+    checked = {"refusal": refuses} | dict(checks or {})
+    return [
+        ExactMatch(),
+        NormalisedMatch(),
+        LengthRatio(),
+        *(CheckDifference(name, check) for name, check in checked.items()),
+    ]
