@@ -159,19 +159,17 @@ def show_equality(found: Compared) -> None:
 
 
 def show_foretold(found: Foretold) -> None:
-    """What was foretold of changes, beside what came."""
-    table = Table(title="foretold, and on record since")
-    for name in ("when", "change", "share that", "foretold", "of", "answers", "so far", "held"):
-        table.add_column(name, justify="right" if name in ("foretold", "of", "answers", "so far") else "left")
+    """What was foretold of changes, a line each, beside what came."""
     for one in found.since:
         made = one.forecast
-        share = "-" if one.share is None else f"{one.share:.0%}"
-        judged = "not judged yet" if one.checked is None else "yes" if one.checked.inside else "NO"
-        words = (f"{made.at:%Y-%m-%d %H:%M}", made.change, _of(made), _span(made), str(made.items_ahead))
-        table.add_row(*map(escape, (*words, str(one.answers), share, one.note or judged)))
-    out.print(table)
-    if held := found.calibration:
-        out.print(f"{held.inside} of {held.checked} that could be judged held; 95 % should")
+        out.print(f"{made.at:%Y-%m-%d %H:%M} {made.change}: {_of(made)}: {_span(made)}", markup=False)
+        came = f"{one.answers} of {made.items_ahead} answers since"
+        if one.share is not None:
+            came += f", of which {one.share:.0%} do"
+        held = "not judged yet" if one.checked is None else "as foretold" if one.checked.inside else "NOT so"
+        out.print(f"  {one.note or f'{came}: {held}'}", markup=False)
+    if judged := found.calibration:
+        out.print(f"{judged.inside} of {judged.checked} that could be judged held; 95 % should")
 
 
 def _show_rates(rates: Sequence[PassRates], before: str) -> None:

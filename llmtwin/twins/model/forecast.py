@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from math import isfinite, lgamma, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -96,11 +96,21 @@ def _of_numbers(scores: Sequence[float], items_ahead: int) -> tuple[float, float
 
 
 def _of_shares(scores: Sequence[float], items_ahead: int) -> tuple[float, float]:
-    count, passed = len(scores), float(np.sum(scores))
-    rng = np.random.default_rng(_SEED)
-    drawn = rng.binomial(items_ahead, rng.beta(passed + 0.5, count - passed + 0.5, _DRAWS)) / items_ahead
-    low, high = np.quantile(drawn, [(1 - INSIDE_SHARE) / 2, (1 + INSIDE_SHARE) / 2])
-    return float(low), float(high)
+    passed, failed = sum(scores) + 0.5, len(scores) - sum(scores) + 0.5
+    # Of each count that may pass: (m over k) B(passed + k, failed + m - k), but for a factor that all share.
+    logs = [
+        _log_beta(passed + ahead, failed + items_ahead - ahead)
+        - _log_beta(ahead + 1, items_ahead - ahead + 1)
+        for ahead in range(items_ahead + 1)
+    ]
+    chances = np.exp(np.array(logs) - max(logs))
+    so_far = np.cumsum(chances) / np.sum(chances)
+    low, high = np.searchsorted(so_far, [(1 - INSIDE_SHARE) / 2, (1 + INSIDE_SHARE) / 2])
+    return float(low / items_ahead), float(high / items_ahead)
+
+
+def _log_beta(one: float, other: float) -> float:
+    return lgamma(one) + lgamma(other) - lgamma(one + other)
 
 
 def check(forecast: Forecast, observed: Sequence[float]) -> Checked:
