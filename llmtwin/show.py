@@ -176,8 +176,9 @@ def _show_rates(rates: Sequence[PassRates], before: str) -> None:
     if not rates:
         return
     table = Table(title="replies that pass")
-    for name in ("check", before, "under the change", "difference"):
-        table.add_column(name, justify="left" if name == "check" else "right")
+    table.add_column("check", overflow="fold")
+    for name in (before, "under the change", "difference"):
+        table.add_column(name, justify="right")
     for one in rates:
         table.add_row(escape(one.name), f"{one.primary:.1%}", f"{one.twin:.1%}", _estimate(one.difference))
     out.print(table)
@@ -203,8 +204,9 @@ def _span(forecast: Forecast) -> str:
 
 def _measured(found: Discrepancy, title: str, caption: str | None) -> Table:
     table = Table(title=title, caption=caption)
-    for name in ("measure", "apart", "primary from itself", "times"):
-        table.add_column(name, justify="left" if name == "measure" else "right")
+    table.add_column("measure", overflow="fold")
+    for name in ("apart", "primary from itself", "times"):
+        table.add_column(name, justify="right")
     for one in found.measures:
         table.add_row(escape(one.name), *map(_estimate, (one.discrepancy, one.floor, one.ratio)))
     return table

@@ -72,10 +72,8 @@ def test_both_sides_talk_to_the_same_users(primary: Speaker, settings: Settings,
     for request in primary.received:
         first, second, *rest = request["messages"]
         assert first["content"] == f"You are desk {int(second['content'] == 'hello')}."
-        assert (
-            all(turn["content"] == "I see." for turn in rest[::2]) == (request["temperature"] == 1)
-            or not rest
-        )
+        heard = {turn["content"] for turn in rest[::2]}
+        assert heard <= ({"I see."} if request["temperature"] == 1 else {NUMBER, WAY, REFUND})
     rows = {one.name: one for one in found.measured.measures}
     same = rows["exact_match"]
     assert same.discrepancy is not None and same.discrepancy.value == 1
@@ -131,7 +129,7 @@ def test_a_side_that_fails_or_calls_a_tool_ends_its_conversation(
     called = talk("desk", ["temperature=1.5"], 6, settings=settings)
     assert called.turns == 6 and not called.failures
     primary.say = lambda _: 500
-    with pytest.raises(InputError, match="no turn was answered on both sides: .* status 500"):
+    with pytest.raises(InputError, match=r"no turn was answered on both sides: .* status 500"):
         talk("desk", ["temperature=1"], 2, settings=settings)
 
 
@@ -199,7 +197,7 @@ def test_too_few_texts_are_refused_before_anyone_is_asked(primary: Speaker, sett
         compare("desk", ["model=other"], 2, 2, settings)
     assert not primary.received
     primary.say = Sampler()
-    with pytest.raises(InputError, match="no request was answered twice on both sides: 40 times: .* 500"):
+    with pytest.raises(InputError, match=r"no request was answered twice on both sides: 40 times: .* 500"):
         compare("desk", ["model=down"], 5, settings=settings)
 
 
