@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def desk(settings: Settings, tmp_path: Path, primary: Speaker) -> Iterator[Twin]
         yield twin
 
 
-def price(number: int, **more: object) -> Json:
+def price(number: int, **more: Any) -> Json:
     return asked(f"What is lamp {number}", temperature=0.5, **more)
 
 
