@@ -1,6 +1,6 @@
 """Writes public data sets as recorded traffic of a model. It knows no twin; a twin collects what it writes.
 
-    python examples/traffic.py intake ../shared/data/model/mts-dialog out/intake.jsonl
+    python examples/traffic.py intake ../shared/data/model/mts-dialog out/intake.jsonl --sessions 100
 
 The data sets say who said what, and not when: lines are a second apart from an arbitrary beginning.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import random
 import sys
 from collections.abc import Callable, Iterator
 from itertools import groupby
@@ -76,6 +77,14 @@ def research(folder: Path, ask: Ask) -> Iterator[Said]:
                 yield f"ifeval-{line['key']}", _request(said), ask(_request(said))
 
 
+def drawn(said: Iterator[Said], sessions: int) -> Iterator[Said]:
+    """So many sessions, drawn at random but always the same, in their order; all where there are no more."""
+    lines = list(said)
+    names = list(dict.fromkeys(name for name, _, _ in lines))
+    chosen = set(random.Random(0).sample(names, min(sessions, len(names))))
+    return (line for line in lines if line[0] in chosen)
+
+
 def write(said: Iterator[Said], workload: str, path: Path) -> int:
     """Write one exchange a line; how many there are."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,12 +148,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the data set lies")
     parser.add_argument("out", type=Path, help="the JSONL file to write")
     parser.add_argument("--primary", help="of research: the URL of a model that answers, up to /v1")
+    parser.add_argument("--sessions", type=int, help="so many sessions, drawn at random; else all")
     given = parser.parse_args()
     try:
         if given.application == "research":
             said = research(given.folder, _primary(given.primary))
         else:
             said = {"intake": intake, "tutor": tutor, "desk": desk}[given.application](given.folder)
+        if given.sessions is not None:
+            said = drawn(said, max(given.sessions, 0))
         print(write(said, given.application, given.out), "exchanges in", given.out)
     except (OSError, httpx.HTTPError) as error:
         sys.exit(f"{given.application}: {error}")

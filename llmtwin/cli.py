@@ -26,8 +26,12 @@ from llmtwin.show import (
     out,
     show_answer,
     show_card,
+    show_equality,
+    show_foretold,
     show_pushed,
+    show_requests,
     show_ruling,
+    show_talked,
     show_tried,
     show_watched,
     tuning_bar,
@@ -285,16 +289,45 @@ def proxy(
 def try_(
     name: Name,
     change: Annotated[
-        list[str], typer.Option(help="prompt=FILE, temperature=0.2, model=desk@4, base=URL; may be repeated.")
-    ],
+        list[str] | None,
+        typer.Option(help="prompt=FILE, temperature=0.2, model=desk@4, base=URL; may be repeated."),
+    ] = None,
+    check: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="schema.json, pattern.regex or own.py:function for replies to pass; may be repeated."
+        ),
+    ] = None,
     sample: Annotated[int, typer.Option(min=2, help="How many of the newest requests.")] = 64,
+    users: Annotated[
+        int | None, typer.Option(min=1, help="Let so many simulated users talk to both sides instead.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Other simulated users.")] = 0,
+    repeats: Annotated[
+        int | None, typer.Option(min=2, help="Ask so often of both sides: do they write the same?")
+    ] = None,
+    foretold: Annotated[bool, typer.Option("--foretold", help="What tries foretold, and what came.")] = (
+        False
+    ),
 ) -> None:
     """What if: ask recorded requests again under a change, and see what becomes of the answers."""
-    from llmtwin.primary import trying
+    from llmtwin.primary import equal, trying
+    from llmtwin.primary import foretold as foretelling
+    from llmtwin.primary import users as simulated
 
-    with err.status("asking again"):
-        found = trying.try_change(name, change, sample)
-    show_tried(found)
+    changes, checks = change or [], check or []
+    if foretold + bool(users) + bool(repeats) > 1 or (foretold and changes) or (repeats and checks):
+        raise InputError("ask one thing: --users, --repeats without --check, or --foretold without --change")
+    if foretold:
+        show_foretold(foretelling.foretold(name, checks))
+        return
+    with err.status("asking"):
+        if repeats:
+            show_equality(equal.compare(name, changes, repeats, sample, tell=show_requests))
+        elif users:
+            show_talked(simulated.talk(name, changes, users, checks, seed, tell=show_requests))
+        else:
+            show_tried(trying.try_change(name, changes, checks, sample, tell=show_requests))
 
 
 @app.command()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -16,11 +17,16 @@ if TYPE_CHECKING:
     from llmtwin.edge.outbox import Pushed
     from llmtwin.models import tune as tuning
     from llmtwin.primary.canary import Ruling
+    from llmtwin.primary.equal import Compared
+    from llmtwin.primary.foretold import Foretold
     from llmtwin.primary.nearness import Nearness
     from llmtwin.primary.trying import Tried
+    from llmtwin.primary.users import Talked
     from llmtwin.records import Answer, Card
     from llmtwin.twin import Collected, Watched
+    from llmtwin.twins.model.checks import PassRates
     from llmtwin.twins.model.discrepancy import Discrepancy, Estimate
+    from llmtwin.twins.model.forecast import Forecast
     from llmtwin.twins.model.running import State, Tokens
 
 out = Console(highlight=False, soft_wrap=True)
@@ -159,25 +165,107 @@ def _cost(state: State) -> Text:
     return Text(f"cost: the primary {told(state.tokens_primary)} on record{twin}")
 
 
+def show_requests(count: int) -> None:
+    """What a comparison costs, before it is made."""
+    err.print(f"{count:,} requests at most")
+
+
 def show_tried(found: Tried) -> None:
     """What became of the answers under a change, and what is foretold."""
-    told = found.foretold
+    told = "; ".join(f"{_of(one)}: {_span(one)}" for one in found.foretold)
+    caption = f"of as many to come, {told}" if told else None
+    out.print(_measured(found.measured, "answers under the change, beside those on record", caption))
+    _show_rates(found.rates, "on record")
+    _show_failures(found.failures)
+
+
+def show_talked(found: Talked) -> None:
+    """What became of conversations under a change, and how far the users in them are to be trusted."""
+    title = f"{found.users} simulated users, {found.turns} turns: under the change, beside the primary"
+    out.print(_measured(found.measured, title, None))
+    _show_rates(found.rates, "as it is")
+    if like := found.fidelity:
+        out.print(
+            f"fidelity of the users: {like.score:.2f} ({like.low:.2f} to {like.high:.2f}), 0 is chance, 1"
+            f" the best that could be chosen, on {like.turns} held-out turns; told apart from people:"
+            f" {like.told_apart:.0%}, where half is never"
+        )
+    if found.doubt:
+        err.print(f"do not trust these conversations: {found.doubt}", style="yellow", markup=False)
+    _show_failures(found.failures)
+
+
+def show_equality(found: Compared) -> None:
+    """Whether two endpoints write the same, in a sentence, with its p-value."""
+    test = found.equality
+    chance = f"equals would differ as much or more in {test.p_value:.1%} of such comparisons"
     said = (
-        f"as on record, but for case and punctuation: {told.low:.0%} to {told.high:.0%} of as many to come"
-        if told
-        else None
+        "They do not write the same"
+        if found.different
+        else "No difference is found, which does not show that there is none"
     )
-    out.print(_measured(found.measured, "answers under the change, beside those on record", said))
-    for reason, count in found.failures.items():
+    out.print(f"{said}: {chance}.")
+    out.print(
+        f"p = {test.p_value:.3f}, squared discrepancy {test.discrepancy:.4f}, over {test.texts} answers to"
+        f" {test.prompts} requests",
+        style="dim",
+    )
+    if found.left_out:
+        err.print(f"{found.left_out} requests had too few answers, and are left out", style="yellow")
+    _show_failures(found.failures)
+
+
+def show_foretold(found: Foretold) -> None:
+    """What was foretold of changes, a line each, beside what came."""
+    for one in found.since:
+        made = one.forecast
+        out.print(f"{made.at:%Y-%m-%d %H:%M} {made.change}: {_of(made)}: {_span(made)}", markup=False)
+        came = f"{one.answers} of {made.items_ahead} answers since"
+        if one.share is not None:
+            came += f", of which {one.share:.0%} do"
+        held = "not judged yet" if one.checked is None else "as foretold" if one.checked.inside else "NOT so"
+        out.print(f"  {one.note or f'{came}: {held}'}", markup=False)
+    if judged := found.calibration:
+        out.print(f"{judged.inside} of {judged.checked} that could be judged held; 95 % should")
+
+
+def _show_rates(rates: Sequence[PassRates], before: str) -> None:
+    if not rates:
+        return
+    table = Table(title="replies that pass")
+    table.add_column("check", overflow="fold")
+    for name in (before, "under the change", "difference"):
+        table.add_column(name, justify="right")
+    for one in rates:
+        table.add_row(escape(one.name), f"{one.primary:.1%}", f"{one.twin:.1%}", _estimate(one.difference))
+    out.print(table)
+
+
+def _show_failures(failures: Mapping[str, int]) -> None:
+    for reason, count in failures.items():
         err.print(f"{count} not answered: {reason}", style="yellow", markup=False)
+
+
+def _of(forecast: Forecast) -> str:
+    """What a forecast is the share of."""
+    from llmtwin.primary.trying import STAYED
+
+    if forecast.score == STAYED:
+        return "stay, but for case and punctuation"
+    return f"pass {forecast.score}"
+
+
+def _span(forecast: Forecast) -> str:
+    return f"{max(0.0, forecast.low):.0%} to {min(1.0, forecast.high):.0%}"
 
 
 def _measured(found: Discrepancy, title: str, caption: str | None) -> Table:
     table = Table(title=title, caption=caption)
-    for name in ("measure", "apart", "primary from itself", "times"):
-        table.add_column(name, justify="left" if name == "measure" else "right")
+    table.add_column("measure", overflow="fold")
+    for name in ("apart", "primary from itself", "times"):
+        table.add_column(name, justify="right")
     for one in found.measures:
-        table.add_row(one.name, *(_estimate(each) for each in (one.discrepancy, one.floor, one.ratio)))
+        table.add_row(escape(one.name), *map(_estimate, (one.discrepancy, one.floor, one.ratio)))
     return table
 
 

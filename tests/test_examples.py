@@ -118,6 +118,14 @@ def test_a_made_up_lesson_a_message_and_a_question(tmp_path: Path) -> None:
     assert (client, response) == ("ifeval-0", answer({}))
 
 
+def test_a_part_is_whole_sessions_and_always_the_same(tmp_path: Path) -> None:
+    lines = [(f"s{n // 3}", {"n": n}, answer({})) for n in range(30)]
+    found = list(traffic.drawn(iter(lines), 4))
+    assert len(found) == 12 and found == [line for line in lines if line in found]
+    assert found == list(traffic.drawn(iter(lines), 4))
+    assert list(traffic.drawn(iter(lines), 99)) == lines and not list(traffic.drawn(iter(lines), 0))
+
+
 def test_the_script_says_what_is_missing(tmp_path: Path) -> None:
     def told(*given: str) -> str:
         command = [sys.executable, str(EXAMPLES / "traffic.py"), *given]

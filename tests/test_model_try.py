@@ -31,19 +31,17 @@ def said(text: str) -> dict[str, Any]:
 def test_a_change_is_read_from_names_and_values(tmp_path: Path) -> None:
     prompt = tmp_path / "new.txt"
     prompt.write_text("Be brief.")
-    found = parse(
-        [f"prompt={prompt}", "temperature=0.2", "model=desk@4", "retrieval=off", "base=http://x:9/v1/"]
-    )
-    assert found == Change("Be brief.", 0.2, "desk@4", False, "http://x:9/v1")
+    found = parse([f"prompt={prompt}", "temperature=0.2", "model=desk@4", "base=http://x:9/v1/"])
+    assert found == Change("Be brief.", 0.2, "desk@4", "http://x:9/v1")
 
 
 @pytest.mark.parametrize(
     ("assignment", "told"),
     [
-        ("colour=red", "what can is prompt, temperature, model, retrieval, base"),
+        ("colour=red", "what can is prompt, temperature, model, base"),
         ("temperature=hot", "number from 0 to 2"),
         ("temperature=nan", "number from 0 to 2"),
-        ("retrieval=maybe", "on or off"),
+        ("retrieval=off", "no memory to draw on"),
         ("base=localhost", "URL"),
         ("model=", "names no model"),
         ("prompt=/no/such/file", "cannot be read"),

@@ -1,4 +1,5 @@
-"""What only the twin of a model does: a proxy before its primary, how near it is to it, and its gate.
+"""What only a model's twin does: a proxy before its primary, how near it is to it, its gate, and what if.
 
-All of it is on this machine, in the twin's folder; but for `try_change` nothing is asked of the primary.
+All of it is on this machine, in the twin's folder; but for `trying`, `users` and `equal` nothing is asked of
+the primary.
 """

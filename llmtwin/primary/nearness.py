@@ -22,6 +22,7 @@ from llmtwin.wire.files import write_durably
 if TYPE_CHECKING:
     from llmtwin.models.base import Base
     from llmtwin.twins.model.exchange import Exchange
+    from llmtwin.twins.model.measures import Check
 
 SAMPLE = 64
 FILE = "nearness.json"
@@ -92,8 +93,8 @@ def _kept(file: Path, of: str) -> Nearness | None:
         return None
 
 
-def measures() -> Sequence[Any]:
-    """How two answers are compared."""
+def measures(checks: Mapping[str, Check] | None = None) -> Sequence[Any]:
+    """How two answers are compared; of checks, by how often one passes and the other does not."""
     from llmtwin.twins.model.measures import (
         CheckDifference,
         ExactMatch,
@@ -102,4 +103,10 @@ def measures() -> Sequence[Any]:
         refuses,
     )
 
-    return [ExactMatch(), NormalisedMatch(), LengthRatio(), CheckDifference("refusal", refuses)]
+    checked = {"refusal": refuses} | dict(checks or {})
+    return [
+        ExactMatch(),
+        NormalisedMatch(),
+        LengthRatio(),
+        *(CheckDifference(name, check) for name, check in checked.items()),
+    ]

@@ -125,6 +125,14 @@ def discrepancy(exchanges: Sequence[Exchange], measures: Sequence[Measure]) -> D
     return Discrepancy(len(exchanges), tuple(_measured(exchanges, sessions, one) for one in measures))
 
 
+def mean(exchanges: Sequence[Exchange], values: Array) -> Estimate | None:
+    """The mean of a value an exchange (N,), with its 95 % interval over sessions; NaN is left out.
+
+    None where there is no value.
+    """
+    return _estimate(values, np.ones_like(values), _sessions(exchanges))
+
+
 def _measured(exchanges: Sequence[Exchange], sessions: NDArray[np.intp], measure: Measure) -> Measured:
     apart, why = _distances([(one.primary, one.twin) for one in exchanges], measure)
     noise, _ = _distances([(one.primary, one.repeat) for one in exchanges], measure, one_model=True)

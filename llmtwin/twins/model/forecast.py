@@ -5,31 +5,34 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from math import isfinite, lgamma, sqrt
 from pathlib import Path
 
 import numpy as np
 from pydantic import AwareDatetime, Field, ValidationError
 
 from llmtwin.errors import InputError, NotFound, Unavailable
-from llmtwin.records import Record, RecordId, new_id, now
+from llmtwin.records import Hash, Record, RecordId, new_id, now
 
 INSIDE_SHARE = 0.95
 """How many of the forecasts should hold."""
 ITEMS_MIN = 2
+TEXT_MAX = 10_000
 _DRAWS, _SEED = 200_000, 0
 
 
 class Forecast(Record):
     """What the mean of a score will be under a change, over `items_ahead` items, and its 95 % interval.
 
-    It was foretold from `items` items; all of it is in the unit of the score.
+    It was foretold from `items` items; all of it is in the unit of the score. `change` says the change to a
+    person, and `change_hash` names it, where it is known.
     """
 
     id: RecordId = Field(default_factory=new_id)
     at: AwareDatetime = Field(default_factory=now)
-    change: str = Field(min_length=1, max_length=2000)
-    score: str = Field(min_length=1, max_length=200)
+    change: str = Field(min_length=1, max_length=TEXT_MAX)
+    change_hash: Hash | None = None
+    score: str = Field(min_length=1, max_length=TEXT_MAX)
     mean: float
     low: float
     high: float
@@ -56,31 +59,58 @@ class Calibration:
     share: float
 
 
-def foretell(scores: Sequence[float], change: str, score: str, items_ahead: int) -> Forecast:
+def foretell(
+    scores: Sequence[float], change: str, score: str, items_ahead: int, change_hash: Hash | None = None
+) -> Forecast:
     """A forecast out of the scores of a replay, for the mean of `items_ahead` items that are yet to come.
 
     The interval holds both what the replay cannot know of the true mean, and how the coming mean scatters
-    about that (Student's t). It assumes that the items to come are like those of the replay, and independent.
-    Raises InputError for fewer than two scores, or one that is no finite number.
+    about that: Student's t; of scores that are all 0 or 1 the beta-binomial after Jeffreys' prior, as items
+    that all agree do not say that no other will come. It assumes that the items to come are like those of
+    the replay, and independent. Raises InputError for fewer than two scores, or one that is not finite.
     """
     count = len(scores)
     if count < ITEMS_MIN or items_ahead < 1 or not all(map(isfinite, scores)):
         raise InputError(
             f"a forecast takes {ITEMS_MIN} finite scores and an item ahead; there are {count} scores"
         )
-    mean = float(np.mean(scores))
-    drawn = np.random.default_rng(_SEED).standard_t(count - 1, _DRAWS)
-    reach = float(np.quantile(np.abs(drawn), INSIDE_SHARE))
-    half = reach * float(np.std(scores, ddof=1)) * sqrt(1 / count + 1 / items_ahead)
+    low, high = (_of_shares if set(scores) <= {0, 1} else _of_numbers)(scores, items_ahead)
     return Forecast(
         change=change,
+        change_hash=change_hash,
         score=score,
-        mean=mean,
-        low=mean - half,
-        high=mean + half,
+        mean=float(np.mean(scores)),
+        low=low,
+        high=high,
         items=count,
         items_ahead=items_ahead,
     )
+
+
+def _of_numbers(scores: Sequence[float], items_ahead: int) -> tuple[float, float]:
+    count, mean = len(scores), float(np.mean(scores))
+    drawn = np.random.default_rng(_SEED).standard_t(count - 1, _DRAWS)
+    reach = float(np.quantile(np.abs(drawn), INSIDE_SHARE))
+    half = reach * float(np.std(scores, ddof=1)) * sqrt(1 / count + 1 / items_ahead)
+    return mean - half, mean + half
+
+
+def _of_shares(scores: Sequence[float], items_ahead: int) -> tuple[float, float]:
+    passed, failed = sum(scores) + 0.5, len(scores) - sum(scores) + 0.5
+    # Of each count that may pass: (m over k) B(passed + k, failed + m - k), but for a factor that all share.
+    logs = [
+        _log_beta(passed + ahead, failed + items_ahead - ahead)
+        - _log_beta(ahead + 1, items_ahead - ahead + 1)
+        for ahead in range(items_ahead + 1)
+    ]
+    chances = np.exp(np.array(logs) - max(logs))
+    so_far = np.cumsum(chances) / np.sum(chances)
+    low, high = np.searchsorted(so_far, [(1 - INSIDE_SHARE) / 2, (1 + INSIDE_SHARE) / 2])
+    return float(low / items_ahead), float(high / items_ahead)
+
+
+def _log_beta(one: float, other: float) -> float:
+    return lgamma(one) + lgamma(other) - lgamma(one + other)
 
 
 def check(forecast: Forecast, observed: Sequence[float]) -> Checked:

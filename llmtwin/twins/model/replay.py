@@ -6,11 +6,13 @@ another answer would have led a conversation, `users` says.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +26,20 @@ Ask = Callable[[Json], Json]
 Recorded = tuple[Mapping[str, Any], Mapping[str, Any]]
 """A request and its response."""
 
-_INSTRUCTING = ("system", "developer")
+INSTRUCTING = ("system", "developer")
+"""Who gives instructions in a chat."""
 
 
 @dataclass(frozen=True)
 class Change:
     """What is to be otherwise; None is as it was. `prompt` is the text of the system prompt.
 
-    `base` is the URL of an endpoint and `retrieval` whether the twin uses its memory: whoever makes the `Ask`
-    reads these two, a request does not say them.
+    `base` is the URL of an endpoint: whoever makes the `Ask` reads it, a request does not say it.
     """
 
     prompt: str | None = None
     temperature: float | None = None
     model: str | None = None
-    retrieval: bool | None = None
     base: str | None = None
 
     def of(self, request: Mapping[str, Any]) -> Json:
@@ -55,6 +56,18 @@ class Change:
             changed["temperature"] = self.temperature
         return changed if self.prompt is None else _instructed(changed, self.prompt)
 
+    def holds(self, request: Mapping[str, Any]) -> bool:
+        """Whether a request is already as the change would have it; what it does not say is passed over."""
+        try:
+            return self.of(request) == Change().of(request)
+        except InputError:
+            return False
+
+    @property
+    def hash(self) -> str:
+        """Names the change; of a system prompt it is the text that counts, not the file."""
+        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
 
 def parse(assignments: Iterable[str]) -> Change:
     """A change out of `name=value` strings; of `prompt` the value is a file.
@@ -65,12 +78,16 @@ def parse(assignments: Iterable[str]) -> Change:
         "prompt": _prompt,
         "temperature": _temperature,
         "model": _model,
-        "retrieval": _retrieval,
         "base": _base,
     }
     values: dict[str, Any] = {}
     for assignment in assignments:
         name, _, value = assignment.partition("=")
+        if name == "retrieval":
+            raise InputError(
+                "retrieval cannot be changed: a model's twin has no memory to draw on, and a request does not"
+                " say what its primary looks up; ask an endpoint without it, base=URL"
+            )
         if name not in read:
             raise InputError(f"{name!r} cannot be changed; what can is {', '.join(read)}, as name=value")
         if name in values:
@@ -135,7 +152,7 @@ def _instructed(request: Json, prompt: str) -> Json:
     messages = request.get("messages")
     if isinstance(messages, list):
         first = messages[0] if messages else None
-        if isinstance(first, dict) and first.get("role") in _INSTRUCTING:
+        if isinstance(first, dict) and first.get("role") in INSTRUCTING:
             messages[0] = {**first, "content": prompt}
         else:
             messages.insert(0, {"role": "system", "content": prompt})
@@ -168,12 +185,6 @@ def _model(value: str) -> str:
     if not value.strip():
         raise InputError("model= names no model; give one, for example model=desk@4")
     return value
-
-
-def _retrieval(value: str) -> bool:
-    if value not in ("on", "off"):
-        raise InputError(f"retrieval={value}: it is on or off")
-    return value == "on"
 
 
 def _base(value: str) -> str:

@@ -97,12 +97,16 @@ class Users:
         """What users said on record after the first turn."""
         return list(self._said)
 
-    def user(self, seed: int) -> User:
+    def user(self, seed: int | Sequence[int]) -> User:
         """A user: opens as one on record did, and ends after as many turns as one on record."""
         rng = np.random.default_rng(seed)
-        opening = self._sessions[rng.integers(len(self._sessions))][0].said
+        opened_as = int(rng.integers(len(self._sessions)))
         length = len(self._sessions[rng.integers(len(self._sessions))])
-        return User(self, rng, opening, length)
+        return User(self, rng, opened_as, length)
+
+    def opening(self, number: int) -> str:
+        """The first turn of a session on record."""
+        return self._sessions[number][0].said
 
     def next(self, before: Session, heard: str, rng: np.random.Generator) -> str:
         """What is said after some turns and the answer to the last of them; empty where nobody went on."""
@@ -114,17 +118,25 @@ class Users:
 
 
 class User:
-    """One simulated user in one conversation."""
+    """One simulated user in one conversation.
 
-    def __init__(self, users: Users, rng: np.random.Generator, opening: str, length: int) -> None:
-        self._users, self._rng, self._opening, self._length = users, rng, opening, length
+    `opened_as` says which of the sessions, those without a turn left out, it opens as; `turns_max` how many
+    turns it says at most.
+    """
+
+    def __init__(self, users: Users, rng: np.random.Generator, opened_as: int, turns_max: int) -> None:
+        self._users, self._rng = users, rng
+        self.opened_as, self.turns_max = opened_as, turns_max
         self.session: tuple[Turn, ...] = ()
 
     def say(self, heard: str = "") -> str | None:
         """The next turn, after what was heard; None where the user has ended the conversation."""
-        if len(self.session) >= self._length:
+        if len(self.session) >= self.turns_max:
             return None
-        said = self._users.next(self.session, heard, self._rng) if self.session else self._opening
+        if self.session:
+            said = self._users.next(self.session, heard, self._rng)
+        else:
+            said = self._users.opening(self.opened_as)
         if not said:
             return None
         self.session = (*self.session, Turn(heard, said))
