@@ -287,8 +287,7 @@ class Twin:
         found = check(self._store, self._owner_link(), self._sealer(), seed=secrets.randbits(32))
         if not (found.wrong or found.unlearned):
             return Watched(found, None)
-        # What was written since is learned together with all else: a voice is no list of facts.
-        changed = () if found.unlearned else found.wrong
+        changed = found.unlearned or found.wrong
         card = self._learn(self._sealer(), report, in_use=found.version, changed=changed)
         return Watched(found, self._pushed(card))
 
