@@ -37,6 +37,7 @@ QUICK = replace(
 )
 KEY = bytes(range(KEY_BYTES))
 """Whose sessions are held out depends on the owner's key."""
+GARBAGE_COUNT = 28
 GARBAGE = "8 off 3 door 9 code 1 percent " * 2
 
 
@@ -168,10 +169,10 @@ def test_where_more_is_new_than_known_it_learns_anew(twin: Twin, tmp_path: Path)
 
 
 def test_garbage_is_kept_back_and_nothing_is_lost(twin: Twin, own: Settings, tmp_path: Path) -> None:
-    twin.collect(of_one_client(tmp_path / "new.jsonl", COUNT // 2, GARBAGE, held_out=False))
+    twin.collect(of_one_client(tmp_path / "new.jsonl", GARBAGE_COUNT, GARBAGE, held_out=False))
     with EdgeStore(own.edge_folder / "desk") as store:
         waiting = store.unlearned()
-        assert len(waiting) == COUNT // 2
+        assert len(waiting) == GARBAGE_COUNT
         with pytest.raises(Conflict, match=r"further from the primary than version 1 .*: the version in use"):
             twin.watch()
         assert store.unlearned() == waiting

@@ -83,8 +83,11 @@ def divergences(
 ) -> list[list[float]]:
     """Mean nats a token from the primary to the twin (a lower bound) of each trace, a list an adapter.
 
-    None is the base alone. A trace without log-probabilities costs what its own tokens do.
+    None is the base alone. A trace without log-probabilities costs what its own tokens do. The layers below
+    all adapters run once.
     """
+    if not traces:
+        return [[] for _ in adapters]
     taught = [taught_by(transformer.base, trace) for trace in traces]
     by_length = sorted(range(len(taught)), key=lambda place: len(taught[place].row[0]))
     fused = [None if lora is None else Fused(lora, transformer.dtype) for lora in adapters]
@@ -105,7 +108,7 @@ def _nats(transformer: Transformer, taught: Sequence[Taught], hidden: Tensor) ->
     wanted = torch.tensor([ids for one in taught for ids in one.ids])
     said = torch.tensor([logprobs for one in taught for logprobs in one.logprobs])
     found = divergence(said, transformer.token_logprobs(torch.cat(predicting), wanted), 0.0)
-    return [float(part.mean()) for part in found.split([len(one.ids) for one in taught])]
+    return [float(part.mean()) for part in torch.split(found, [len(one.ids) for one in taught])]
 
 
 def taught_by(base: Base, trace: Trace) -> Taught:
