@@ -207,11 +207,10 @@ def test_a_question_carries_what_was_said_before_it() -> None:
     assert Question.model_validate_json(said.model_dump_json()) == said
 
 
-def test_an_answer_listens_to_what_was_said_before(tmp_path: Path) -> None:
-    with (
-        TorchEngine(tiny_base(tmp_path, "llama"), lambda _: tmp_path) as engine,
-        Memory(tmp_path / "m") as memory,
-    ):
+def test_an_answer_listens_to_what_was_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmtwin.twins.model.kind.TOKENS_MAX", 12)
+    base = tiny_base(tmp_path, "llama")
+    with TorchEngine(base, lambda _: tmp_path) as engine, Memory(tmp_path / "memory.sqlite") as memory:
         view = View(engine, memory, Description(), (), None, None, (), 3, False, lambda command: command)
 
         def asked(*before: tuple[str, str]) -> str:
