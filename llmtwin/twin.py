@@ -279,8 +279,8 @@ class Twin:
     def watch(self, report: Report = lambda _: None) -> Watched:
         """Compare the twin with what was collected last, of facts a random sample; learn again what differs.
 
-        Raises Conflict where other facts would be lost or the voice got worse: then the version in use
-        stays. Raises NotFound before the first version.
+        A model's new traffic is learned in a small step. Raises Conflict where the gate keeps the new version
+        back: then the version in use stays. Raises NotFound before the first version.
         """
         from llmtwin.edge.watch import check
 

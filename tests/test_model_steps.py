@@ -131,8 +131,9 @@ def tokens(figures: dict[str, float]) -> float:
 
 
 def test_versions_follow_one_another_and_come_nearer_for_the_price_of_what_is_new(
-    twin: Twin, own: Settings, tmp_path: Path
+    twin: Twin, own: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("llmtwin.edge.learn.STEP_HELD_OUT_MAX", 7)
     first = twin.card().figures
     for step in range(3):
         twin.collect(traffic(tmp_path / "new.jsonl", COUNT + step * NEW, NEW))
@@ -143,6 +144,7 @@ def test_versions_follow_one_another_and_come_nearer_for_the_price_of_what_is_ne
         went_on = re.match(r"went on from version (\d+) with (\d+) new replies", card.notes[0])
         assert went_on and int(went_on[1]) == step + 1
         new = int(went_on[2])
+        assert card.figures["gate_items"] == 7
         assert 0 < new <= NEW
         # Of new replies and as many older ones each is as dear as the first were, however many there are.
         assert tokens(card.figures) / (2 * new) == pytest.approx(tokens(first) / first["examples"], rel=0.05)
@@ -153,6 +155,11 @@ def test_versions_follow_one_another_and_come_nearer_for_the_price_of_what_is_ne
     versions = [Lora.load(weights(own, version).parent) for version in (1, 2, 3, 4)]
     nearer = list(map(fmean, divergences(model, list(found.held_traces.values()), versions)))
     assert nearer == sorted(nearer, reverse=True)
+
+    twin.roll_back()
+    twin.collect(traffic(tmp_path / "new.jsonl", COUNT + 3 * NEW, NEW))
+    made = twin.watch().relearned
+    assert made is not None and made.card.notes[0].startswith("went on from version 3")
 
 
 def test_nothing_new_to_learn_is_no_step(twin: Twin, tmp_path: Path) -> None:
