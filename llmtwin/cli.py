@@ -14,7 +14,7 @@ import typer
 from rich.console import Group
 from rich.progress import Progress
 
-from llmtwin.errors import InputError, LlmtwinError
+from llmtwin.errors import Conflict, InputError, LlmtwinError
 from llmtwin.records import Format
 from llmtwin.settings import read_settings
 from llmtwin.show import (
@@ -39,7 +39,7 @@ from llmtwin.show import (
 )
 
 if TYPE_CHECKING:
-    from llmtwin.twin import Twin
+    from llmtwin.twin import Report, Twin, Watched
 
 
 class Demo(StrEnum):
@@ -515,8 +515,9 @@ def _watch(twin: Twin) -> None:
     if of_model:
         _rule(twin)
     with tuning_bar(f"watching {twin.name}") as report:
-        found = twin.watch(report)
-    show_watched(found)
+        found = _look(twin, report)
+    if found is not None:
+        show_watched(found)
     if of_model:
         out.print(_near(twin))
 
@@ -526,12 +527,21 @@ def _watch_in_place(twin: Twin, every: float) -> NoReturn:
         show("looking …")
         while True:
             _rule(twin)
-            found = twin.watch(lambda progress: show(learning(progress)))
-            if found.relearned is not None:
+            found = _look(twin, lambda progress: show(learning(progress)))
+            if found is not None and found.relearned is not None:
                 show_card(found.relearned.card)
                 show_pushed(found.relearned.pushed)
-            show(Group(watched(found), _near(twin)))
+            show(Group(watched(found) if found else "", _near(twin)))
             time.sleep(every)
+
+
+def _look(twin: Twin, report: Report) -> Watched | None:
+    """What a look found; None where the gate kept a new version back: that is said, and the next look comes."""
+    try:
+        return twin.watch(report)
+    except Conflict as error:
+        err.print(f"kept back: {error}", style="yellow", markup=False)
+        return None
 
 
 def _rule(twin: Twin) -> None:

@@ -279,16 +279,15 @@ class Twin:
     def watch(self, report: Report = lambda _: None) -> Watched:
         """Compare the twin with what was collected last, of facts a random sample; learn again what differs.
 
-        Raises Conflict where other facts would be lost or the voice got worse: then the version in use
-        stays. Raises NotFound before the first version.
+        A model's new traffic is learned in a small step. Raises Conflict where the gate keeps the new version
+        back: then the version in use stays. Raises NotFound before the first version.
         """
         from llmtwin.edge.watch import check
 
         found = check(self._store, self._owner_link(), self._sealer(), seed=secrets.randbits(32))
         if not (found.wrong or found.unlearned):
             return Watched(found, None)
-        # What was written since is learned together with all else: a voice is no list of facts.
-        changed = () if found.unlearned else found.wrong
+        changed = found.unlearned or found.wrong
         card = self._learn(self._sealer(), report, in_use=found.version, changed=changed)
         return Watched(found, self._pushed(card))
 

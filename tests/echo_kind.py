@@ -19,6 +19,7 @@ from llmtwin.records import (
     CohortUse,
     Command,
     Correction,
+    Document,
     Example,
     Material,
     Observation,
@@ -49,6 +50,10 @@ class EchoKind:
     def lessons(self, known: Known, voice: Voice, count_tokens: Callable[[str], int], key: bytes) -> Lessons:
         """It learns no documents."""
         return Lessons()
+
+    def teaches(self, document: Document) -> bool:
+        """It learns none."""
+        return False
 
     def correction(self, question: str, answer: Answer, text: str) -> Correction:
         """As it was said."""

@@ -14,13 +14,17 @@ from llmtwin.cli import app
 from llmtwin.edge import mirrored
 from llmtwin.edge.store import EdgeStore
 from llmtwin.errors import InputError, NotFound
+from llmtwin.memory import Memory
+from llmtwin.models.engine.api import Request, conversation
+from llmtwin.models.engine.torch_engine import TorchEngine
 from llmtwin.models.lora import Lora
 from llmtwin.primary import gating, nearness, place, shadowing
-from llmtwin.records import Question
+from llmtwin.records import Description, Question
 from llmtwin.settings import Settings
 from llmtwin.twin import Twin
 from llmtwin.twins.decisions import Decisions
 from llmtwin.twins.gate import Verdict
+from llmtwin.twins.kind import View
 from llmtwin.twins.model import beside
 from llmtwin.twins.model.collect import Hide, is_held_out, trace_of
 from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Exchange, append
@@ -201,6 +205,22 @@ def test_a_reply_that_calls_tools_or_says_nothing_teaches_nothing() -> None:
 def test_a_question_carries_what_was_said_before_it() -> None:
     said = Question(twin="desk", text="and now?", before=(("user", "hi"), ("assistant", "hello")))
     assert Question.model_validate_json(said.model_dump_json()) == said
+
+
+def test_an_answer_listens_to_what_was_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmtwin.twins.model.kind.TOKENS_MAX", 12)
+    base = tiny_base(tmp_path, "llama")
+    with TorchEngine(base, lambda _: tmp_path) as engine, Memory(tmp_path / "memory.sqlite") as memory:
+        view = View(engine, memory, Description(), (), None, None, (), 3, False, lambda command: command)
+
+        def asked(*before: tuple[str, str]) -> str:
+            return ModelKind().answer(Question(twin="desk", text="and now?", before=before), view).text
+
+        before = (("user", "is the lamp on"), ("assistant", "the lamp is off"))
+        whole = engine.chat(conversation([*before, ("user", "and now?")]))
+        (expected,) = engine.generate([Request(whole, (), 12)])
+        assert asked(*before) == expected.text
+        assert len({asked(), asked(*before), asked(*before[:1], ("assistant", "the lamp is on"))}) == 3
 
 
 def test_a_primary_is_an_address_and_only_a_model_has_one(own: Settings) -> None:

@@ -59,9 +59,9 @@ def test_where_all_is_known_it_is_the_divergence_both_ways(seed: int, share: flo
     torch.testing.assert_close(divergence(p, q, share), expected, atol=1e-3, rtol=1e-3)
 
 
-def other(model: Transformer, seed: int) -> Lora:
-    """An adapter that changes much."""
-    lora = Lora.fresh(model.config, 4, 0, seed)
+def other(model: Transformer, seed: int, first: int = 0) -> Lora:
+    """An adapter that changes much, from layer `first` on."""
+    lora = Lora.fresh(model.config, 4, first, seed)
     generator = torch.Generator().manual_seed(seed)
     return replace(lora, b={key: torch.randn(t.shape, generator=generator) for key, t in lora.b.items()})
 
@@ -110,6 +110,32 @@ def test_a_twin_comes_nearer_to_its_primary_on_what_it_never_saw(
     before, after, itself = map(torch.tensor, divergences(model, held_out, [None, found.lora, primary]))
     assert itself.mean() < 0.02
     assert after.mean() < before.mean() / 2
+
+
+def alone(model: Transformer, trace: Trace, lora: Lora | None) -> float:
+    """What one trace costs, by itself and through all layers."""
+    taught = taught_by(model.base, trace)
+    ids, prompt = taught.row
+    rope, attend = model.rope(torch.arange(len(ids))[None]), causal(len(ids), model.dtype)
+    delta = None if lora is None else Fused(lora, model.dtype)
+    hidden = model.run(model.embed(torch.tensor([ids])), rope, attend, range(model.config.layers), delta)
+    found = model.token_logprobs(hidden[0, prompt - 1 : -1], torch.tensor(taught.ids))
+    return float(divergence(torch.tensor(taught.logprobs), found, 0.0).mean())
+
+
+def test_replies_of_all_lengths_cost_together_what_each_does_alone(model: Transformer) -> None:
+    said = [
+        trace.model_copy(update={"messages": (("user", "the lamp " * (7 * place % 60)),)})
+        for place, trace in enumerate(replies(model, other(model, 1), 16))
+    ]
+    written = [Trace(messages=(("user", "x"),), completion="the lamp " * count) for count in (1, 40)]
+    traces = [*said, *written]
+    whole, upper = other(model, 2), other(model, 3, first=3)
+    for adapters in ([None, whole, upper], [None, upper]):  # over a shared trunk, and over none
+        together = divergences(model, traces, adapters)
+        for lora, costs in zip(adapters, together, strict=True):
+            assert costs == pytest.approx([alone(model, trace, lora) for trace in traces], rel=1e-4)
+    assert divergences(model, [], [None]) == [[]]
 
 
 def test_a_reply_without_log_probabilities_is_learned_as_it_is_written(model: Transformer) -> None:

@@ -6,9 +6,10 @@ It knows no kind by name and nothing of HTTP; what is learned never leaves but a
 from __future__ import annotations
 
 import hashlib
+import random
 import resource
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,6 +34,8 @@ from llmtwin.wire.package import WEIGHTS, data_digest
 from llmtwin.wire.seal import Sealer
 
 LOST_SHARE_MAX = 0.01
+STEP_HELD_OUT_MAX = 128
+"""A small step is judged on so many held-out replies: its time is not to grow with all that is on record."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,13 @@ def learn(
 
     Of the documents those of `voice` are learned, and preferred to what the base says; so are the owner's
     corrections. Another model's replies are distilled. With facts that `changed` (paths) learning goes on
-    from the version in use. A version that lost other facts, or that is worse on what was held out than the
-    one in use, or the base where there is none, is not published. A killed run goes on where it was. Raises
-    InputError where there is nothing private to learn, Conflict where the gate keeps the new version back.
+    from the version in use. With traffic that came (addresses) it does, too, in small steps over the replies
+    that this version has not learned and as many that it has, drawn by the seed so that none is forgotten:
+    the time is that of what is new. It learns all anew where more is new than is known, where it is not known
+    what the version learned, and where nothing `changed`. A version that lost other facts, or that is worse
+    on what was held out than the one in use, or the base where there is none, is not published. A killed run
+    goes on where it was. Raises InputError where there is nothing private to learn, Conflict where the gate
+    keeps the new version back.
     """
     of = kind(store.settings().kind)
     mirrored.take(store)
@@ -75,18 +82,21 @@ def learn(
     if not learned and not lessons.traces:
         raise InputError("there is nothing private to learn: collect something of the subject first")
     skill, rival = of.skill(base.hash), find(store, in_use, base)
-    before = rival.lora if rival and changed else None
+    step = _step(lessons, rival, options.seed) if changed else None
+    is_kept = [fact.path not in changed for fact in facts]
+    before = rival.lora if rival and (step or not all(is_kept)) else None
     preferred = _preferences(base, lessons, options)
     under = None if skill is None else Lora.load(skill)
-    runs = _tune(store, transformer, lessons.traces or learned, preferred, options, before, under, report)
+    taught = step.traces if step else lessons.traces or learned
+    runs = _tune(store, transformer, taught, preferred, options, before, under, report)
     recalled = runs[0].recalled[: len(facts)]
-    if before is not None and not all(r for f, r in zip(facts, recalled, strict=True) if f.path in changed):
+    if before is not None and not all(r for r, kept in zip(recalled, is_kept, strict=True) if not kept):
         # Small steps were not enough for what changed: learn all of it anew.
         runs = _tune(store, transformer, learned, preferred, options, None, under, report)
         recalled = runs[0].recalled[: len(facts)]
-    if changed:
-        _keep_facts([right for fact, right in zip(facts, recalled, strict=True) if fact.path not in changed])
-    heard = _heard(transformer, lessons, runs[-1].lora, rival)
+    if not all(is_kept):
+        _keep_facts([right for right, kept in zip(recalled, is_kept, strict=True) if kept])
+    heard = _heard(transformer, step or lessons, runs[-1].lora, rival)
     with tempfile.TemporaryDirectory(dir=store.folder) as scratch:
         folder = Path(scratch)
         runs[-1].lora.save(folder, base.name)
@@ -97,13 +107,33 @@ def learn(
             data=data_digest([*learned, *lessons.traces, *lessons.preferences]),
             skill=None if skill is None else skill_hash(skill),
             figures=figures,
-            notes=(*([f"learned from what was written {voice}"] if voice != ALL else []), *heard.notes),
+            notes=(*_notes(voice, step, rival), *heard.notes),
         )
         manifest = publish.publish(store, made, key, store.description())
     store.note_learned(manifest.version, lessons.learned, known.documents)
     for name in CHECKPOINTS:
         (store.folder / name).unlink(missing_ok=True)
     return Learned(manifest, figures, runs[-1])
+
+
+def _step(lessons: Lessons, rival: InUse | None, seed: int) -> Lessons | None:
+    """What one small step on from `rival` learns and is judged by; None where it is better to learn anew."""
+    learned = rival.learned if rival else None
+    if rival is None or learned is None or not lessons.traces:
+        return None
+    by_address = dict(zip(lessons.learned, lessons.traces, strict=True))
+    new = [trace for at, trace in by_address.items() if at not in learned]
+    old = [trace for at, trace in by_address.items() if at in learned]
+    if not 0 < len(new) <= len(old):
+        return None
+    drawn = random.Random(f"{seed}/{rival.version}")
+    held_out = sorted(lessons.held_traces.items())
+    judged = drawn.sample(held_out, min(len(held_out), STEP_HELD_OUT_MAX))
+    return Lessons(
+        traces=(*new, *drawn.sample(old, len(new))),
+        held_traces=dict(judged),
+        held_sessions=lessons.held_sessions,
+    )
 
 
 def _keep_facts(kept: Sequence[bool]) -> None:
@@ -183,6 +213,15 @@ def examples(store: EdgeStore, of: Kind, sealer: Sealer) -> list[Example]:
 def skill_hash(folder: Path) -> str:
     """The hash that names a skill in manifests: that of its weights."""
     return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+
+
+def _notes(voice: Voice, step: Lessons | None, rival: InUse | None) -> Iterator[str]:
+    """What a card says of what was learned from."""
+    if voice != ALL:
+        yield f"learned from what was written {voice}"
+    if step and rival:
+        new = len(step.traces) // 2
+        yield f"went on from version {rival.version} with {new} new replies and as many older ones"
 
 
 def _figures(

@@ -23,7 +23,7 @@ RECALL_BATCH = 32
 class Discrepancy:
     """How many facts a twin was asked, the paths of those it has wrong, and the version that answered.
 
-    `unlearned` are the addresses of the documents that came since that version was made.
+    `unlearned` are the addresses of the documents to learn from that came since the newest version was made.
     """
 
     asked: int
@@ -38,7 +38,8 @@ def check(store: EdgeStore, link: Link, sealer: Sealer, sample: int = SAMPLE, se
     Raises NotFound where the twin has learned nothing yet, and as `Link.recall` does.
     """
     mirrored.take(store)
-    facts = examples(store, kind(store.settings().kind), sealer)
+    of = kind(store.settings().kind)
+    facts = examples(store, of, sealer)
     asked = random.Random(seed).sample(facts, min(sample, len(facts)))
     wrong: list[str] = []
     version = link.card().version
@@ -49,5 +50,5 @@ def check(store: EdgeStore, link: Link, sealer: Sealer, sample: int = SAMPLE, se
         for fact, said in zip(batch, recall.completions, strict=True):
             if said.text.strip() != fact.completion and fact.path is not None:
                 wrong.append(fact.path)
-    unlearned = tuple(document.address for document in store.unlearned())
+    unlearned = tuple(document.address for document in store.unlearned() if of.teaches(document))
     return Discrepancy(len(asked), tuple(wrong), version, unlearned)

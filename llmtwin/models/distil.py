@@ -3,6 +3,12 @@
 Of each place the likeliest tokens are known, and for the rest only what is left for all of them: the rest is
 one class, here as in the twin. The divergence over these classes is a lower bound of the whole one, which
 lumping can only lessen (log-sum inequality, Cover & Thomas, Theorem 2.7.1).
+
+Of GKD (arXiv:2306.13649) the mix of divergences is here, and the share of the student's own samples (its
+lambda) is not. Their loss takes the primary's log-probabilities of what the twin wrote. A recorded exchange
+has none, and OpenAI's chat interface gives those of what it generates, not of a given text; to ask for them a
+token a request would load the primary, which a mirror never does. Where the primary's weights are at hand, no
+sample is needed at all: `lora.interpolated` goes all the way.
 """
 
 from __future__ import annotations
@@ -20,9 +26,10 @@ from llmtwin.errors import InputError
 from llmtwin.models.base import Base
 from llmtwin.models.batches import in_batches
 from llmtwin.models.engine.api import conversation
+from llmtwin.models.likelihood import BATCH_TOKENS, hidden_under
 from llmtwin.models.lora import Fused, Lora
 from llmtwin.models.run import Report, Row, Run, Tuned, TuneOptions, digest_of, tuned
-from llmtwin.models.transformer import Transformer, causal
+from llmtwin.models.transformer import Transformer
 from llmtwin.records import Trace
 
 CHOICES = 21
@@ -82,20 +89,32 @@ def divergences(
 ) -> list[list[float]]:
     """Mean nats a token from the primary to the twin (a lower bound) of each trace, a list an adapter.
 
-    None is the base alone. A trace without log-probabilities costs what its own tokens do.
+    None is the base alone. A trace without log-probabilities costs what its own tokens do. The layers below
+    all adapters run once.
     """
+    if not traces:
+        return [[] for _ in adapters]
     taught = [taught_by(transformer.base, trace) for trace in traces]
+    by_length = sorted(range(len(taught)), key=lambda place: len(taught[place].row[0]))
     fused = [None if lora is None else Fused(lora, transformer.dtype) for lora in adapters]
-    return [[_cost(transformer, one, delta) for one in taught] for delta in fused]
+    costs = [[0.0] * len(taught) for _ in adapters]
+    for batch in in_batches([taught[place].row for place in by_length], BATCH_TOKENS):
+        places = [by_length[index] for index in batch]
+        ones = [taught[place] for place in places]
+        every = hidden_under(transformer, [one.row[0] for one in ones], fused)
+        for cost, hidden in zip(costs, every, strict=True):
+            for place, nats in zip(places, _nats(transformer, ones, hidden), strict=True):
+                cost[place] = nats
+    return costs
 
 
-def _cost(transformer: Transformer, one: Taught, delta: Fused | None) -> float:
-    ids, prompt = one.row
-    attend, rope = causal(len(ids), transformer.dtype), transformer.rope(torch.arange(len(ids))[None])
-    layers = range(transformer.config.layers)
-    hidden = transformer.run(transformer.embed(torch.tensor([ids])), rope, attend, layers, delta)
-    found = transformer.token_logprobs(hidden[0, prompt - 1 : -1], torch.tensor(one.ids))
-    return float(divergence(torch.tensor(one.logprobs), found, 0.0).mean())
+def _nats(transformer: Transformer, taught: Sequence[Taught], hidden: Tensor) -> list[float]:
+    """Mean nats a token of each trace, from the hidden states (B, T, hidden) of their rows."""
+    predicting = [row[one.row[1] - 1 : len(one.row[0]) - 1] for row, one in zip(hidden, taught, strict=True)]
+    wanted = torch.tensor([ids for one in taught for ids in one.ids])
+    said = torch.tensor([logprobs for one in taught for logprobs in one.logprobs])
+    found = divergence(said, transformer.token_logprobs(torch.cat(predicting), wanted), 0.0)
+    return [float(part.mean()) for part in torch.split(found, [len(one.ids) for one in taught])]
 
 
 def taught_by(base: Base, trace: Trace) -> Taught:

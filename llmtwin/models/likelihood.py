@@ -115,26 +115,34 @@ def score(
 
     `advance` is told how many tokens were scored.
     """
-    trunk = range(min((lora.first for lora in adapters if lora), default=transformer.config.layers))
-    upper = range(trunk.stop, transformer.config.layers)
     fused = [None if lora is None else Fused(lora, transformer.dtype) for lora in adapters]
     nats = [[0.0] * len(rows) for _ in adapters]
     for batch in _batches(rows):
         cut = [rows[place].ids[window.start : window.end] for place, window in batch]
-        ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(part) for part in cut], batch_first=True)
-        rope, attend = (
-            transformer.rope(torch.arange(ids.shape[1])[None]),
-            causal(ids.shape[1], transformer.dtype),
-        )
-        low = transformer.run(transformer.embed(ids), rope, attend, trunk)
-        for total, delta in zip(nats, fused, strict=True):
-            high = transformer.run(low, rope, attend, upper, delta)
-            for line, (place, window) in enumerate(batch):
-                total[place] += _nats(transformer, high[line], ids[line], window)
+        for total, hidden in zip(nats, hidden_under(transformer, cut, fused), strict=True):
+            for row, own, (place, window) in zip(hidden, cut, batch, strict=True):
+                total[place] += _nats(transformer, row, torch.tensor(own), window)
         advance(sum(window.end - window.scored for _, window in batch))
     return [
         [Bits(cost / log(2), row.characters) for cost, row in zip(total, rows, strict=True)] for total in nats
     ]
+
+
+def hidden_under(
+    transformer: Transformer, rows: Sequence[Sequence[int]], adapters: Sequence[Fused | None]
+) -> Iterator[Tensor]:
+    """Hidden states (B, T, hidden) of B rows of ids after the last layer, under each adapter in turn.
+
+    A row shorter than T is filled up at its end. The layers below all adapters run once.
+    """
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+    rope = transformer.rope(torch.arange(ids.shape[1])[None])
+    attend = causal(ids.shape[1], transformer.dtype)
+    layers = transformer.config.layers
+    first = min((each.first for each in adapters if each), default=layers)
+    low = transformer.run(transformer.embed(ids), rope, attend, range(first))
+    for delta in adapters:
+        yield transformer.run(low, rope, attend, range(first, layers), delta)
 
 
 def _batches(rows: Sequence[Row]) -> Iterator[list[tuple[int, Window]]]:

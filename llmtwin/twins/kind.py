@@ -176,6 +176,10 @@ class Kind(Protocol):
         """
         ...
 
+    def teaches(self, document: Document) -> bool:
+        """Whether a document that came is a reason to learn again."""
+        ...
+
     def correction(self, question: str, answer: Answer, text: str) -> Correction:
         """The owner's `text` in place of an answer, as the next tuning prefers it.
 

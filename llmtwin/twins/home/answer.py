@@ -18,6 +18,7 @@ from llmtwin.records import (
     Command,
     Correction,
     Device,
+    Document,
     Example,
     Material,
     Observation,
@@ -85,6 +86,10 @@ class HomeKind:
     def lessons(self, known: Known, voice: Voice, count_tokens: Callable[[str], int], key: bytes) -> Lessons:
         """None: a home learns single facts."""
         return Lessons()
+
+    def teaches(self, document: Document) -> bool:
+        """It has no documents."""
+        return False
 
     def correction(self, question: str, answer: Answer, text: str) -> Correction:
         """None: what a home twin says was collected."""

@@ -109,6 +109,12 @@ def is_held_out(line: Exchange) -> bool:
     return int.from_bytes(sha256(line.session.encode()).digest()[:4]) % HELD_OUT_EVERY == 0
 
 
+def teaches(document: Document) -> bool:
+    """Whether a twin learns from an exchange."""
+    line = Exchange.model_validate_json(document.body)
+    return not is_held_out(line) and trace_of(line) is not None
+
+
 def trace_of(line: Exchange) -> Trace | None:
     """What a twin learns of an exchange; None where the model said nothing that it could say."""
     try:

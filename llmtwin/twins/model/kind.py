@@ -15,6 +15,7 @@ from llmtwin.records import (
     AdapterUse,
     Answer,
     Correction,
+    Document,
     Example,
     Material,
     Observation,
@@ -56,6 +57,12 @@ class ModelKind:
         from llmtwin.twins.model.collect import lessons
 
         return lessons(known)
+
+    def teaches(self, document: Document) -> bool:
+        """A reply does that is not of a held-out session."""
+        from llmtwin.twins.model.collect import teaches
+
+        return teaches(document)
 
     def correction(self, question: str, answer: Answer, text: str) -> Correction:
         """What should have been said."""

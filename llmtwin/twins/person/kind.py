@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmtwin.errors import Unavailable
-from llmtwin.records import Answer, Correction, Example, Material, Observation, Question
+from llmtwin.records import Answer, Correction, Document, Example, Material, Observation, Question
 from llmtwin.twins.kind import Known, Lessons, Reading, View, Voice
 
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ class PersonKind:
         with _extra():
             from llmtwin.twins.person.lessons import lessons
         return lessons(known, voice, count_tokens, key)
+
+    def teaches(self, document: Document) -> bool:
+        """All that was written does."""
+        return True
 
     def correction(self, question: str, answer: Answer, text: str) -> Correction:
         """What the person would have written."""
