@@ -536,7 +536,7 @@ def _watch_in_place(twin: Twin, every: float) -> NoReturn:
 
 
 def _look(twin: Twin, report: Report) -> Watched | None:
-    """What a look found; None where the gate kept a new version back: that is said, and the next look comes."""
+    """What a look found; None where the gate kept a new version back, which is said."""
     try:
         return twin.watch(report)
     except Conflict as error:
