@@ -97,23 +97,31 @@ def learn(
     if not all(is_kept):
         _keep_facts([right for right, kept in zip(recalled, is_kept, strict=True) if kept])
     heard = _heard(transformer, step or lessons, runs[-1].lora, rival)
-    with tempfile.TemporaryDirectory(dir=store.folder) as scratch:
-        folder = Path(scratch)
-        runs[-1].lora.save(folder, base.name)
-        figures = _figures(recalled, lessons, len(preferred), runs, folder) | heard.figures
-        made = publish.Tuned(
-            folder=folder,
-            base=base.hash,
-            data=data_digest([*learned, *lessons.traces, *lessons.preferences]),
-            skill=None if skill is None else skill_hash(skill),
-            figures=figures,
-            notes=(*_notes(voice, step, rival), *heard.notes),
-        )
-        manifest = publish.publish(store, made, key, store.description())
+    figures = _figures(recalled, lessons, len(preferred), runs) | heard.figures
+    made = publish.Tuned(
+        folder=store.folder,
+        base=base.hash,
+        data=data_digest([*learned, *lessons.traces, *lessons.preferences]),
+        skill=None if skill is None else skill_hash(skill),
+        figures=figures,
+        notes=(*_notes(voice, step, rival), *heard.notes),
+    )
+    manifest = _publish(store, made, runs[-1].lora, base.name, key)
     store.note_learned(manifest.version, lessons.learned, known.documents)
     for name in CHECKPOINTS:
         (store.folder / name).unlink(missing_ok=True)
     return Learned(manifest, figures, runs[-1])
+
+
+def _publish(
+    store: EdgeStore, made: publish.Tuned, lora: Lora, base_name: str, key: Ed25519PrivateKey
+) -> Manifest:
+    """Queue an adapter as the next version, with how large it is."""
+    with tempfile.TemporaryDirectory(dir=store.folder) as scratch:
+        folder = Path(scratch)
+        lora.save(folder, base_name)
+        figures = made.figures | {"adapter_bytes": float((folder / WEIGHTS).stat().st_size)}
+        return publish.publish(store, replace(made, folder=folder, figures=figures), key, store.description())
 
 
 def _step(lessons: Lessons, rival: InUse | None, seed: int) -> Lessons | None:
@@ -225,7 +233,7 @@ def _notes(voice: Voice, step: Lessons | None, rival: InUse | None) -> Iterator[
 
 
 def _figures(
-    recalled: Sequence[bool], lessons: Lessons, preferred: int, runs: Sequence[Tuned], folder: Path
+    recalled: Sequence[bool], lessons: Lessons, preferred: int, runs: Sequence[Tuned]
 ) -> dict[str, float]:
     first, seconds = runs[0].history[-1], sum(run.history[-1].seconds for run in runs)
     facts = {"facts": float(len(recalled)), "recall": sum(recalled) / len(recalled)} if recalled else {}
@@ -240,5 +248,4 @@ def _figures(
         "tune_seconds": seconds,
         "tune_tokens_per_s": sum(run.tokens for run in runs) / max(seconds, 1e-9),
         "tune_peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "adapter_bytes": float((folder / WEIGHTS).stat().st_size),
     }
