@@ -104,6 +104,19 @@ def windows(
     return found
 
 
+@dataclass(frozen=True)
+class Pass:
+    """What one window of a row became under one adapter: both by their place in what was given.
+
+    `hidden` (S, hidden) are the states after the last layer that foretell `ids` (S,), those that are scored.
+    """
+
+    adapter: int
+    row: int
+    hidden: Tensor
+    ids: Tensor
+
+
 @torch.inference_mode()
 def score(
     transformer: Transformer,
@@ -115,10 +128,28 @@ def score(
 
     `advance` is told how many tokens were scored.
     """
+    nats = [[0.0] * len(rows) for _ in adapters]
+    for one in passes(transformer, rows, adapters, advance):
+        cost = -float(transformer.token_logprobs(one.hidden, one.ids[:, None]).sum())
+        nats[one.adapter][one.row] += cost
+    return [
+        [Bits(cost / log(2), row.characters) for cost, row in zip(total, rows, strict=True)] for total in nats
+    ]
+
+
+def passes(
+    transformer: Transformer,
+    rows: Sequence[Row],
+    adapters: Sequence[Lora | None],
+    advance: Callable[[int], object] = lambda tokens: None,
+) -> Iterator[Pass]:
+    """Every window of every row under each adapter; those of one row come in their order.
+
+    `advance` is told how many tokens were scored.
+    """
     trunk = range(min((lora.first for lora in adapters if lora), default=transformer.config.layers))
     upper = range(trunk.stop, transformer.config.layers)
     fused = [None if lora is None else Fused(lora, transformer.dtype) for lora in adapters]
-    nats = [[0.0] * len(rows) for _ in adapters]
     for batch in _batches(rows):
         cut = [rows[place].ids[window.start : window.end] for place, window in batch]
         ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(part) for part in cut], batch_first=True)
@@ -127,14 +158,12 @@ def score(
             causal(ids.shape[1], transformer.dtype),
         )
         low = transformer.run(transformer.embed(ids), rope, attend, trunk)
-        for total, delta in zip(nats, fused, strict=True):
+        for adapter, delta in enumerate(fused):
             high = transformer.run(low, rope, attend, upper, delta)
             for line, (place, window) in enumerate(batch):
-                total[place] += _nats(transformer, high[line], ids[line], window)
+                first, last = window.scored - window.start, window.end - window.start
+                yield Pass(adapter, place, high[line, first - 1 : last - 1], ids[line, first:last])
         advance(sum(window.end - window.scored for _, window in batch))
-    return [
-        [Bits(cost / log(2), row.characters) for cost, row in zip(total, rows, strict=True)] for total in nats
-    ]
 
 
 def _batches(rows: Sequence[Row]) -> Iterator[list[tuple[int, Window]]]:
@@ -149,9 +178,3 @@ def _batches(rows: Sequence[Row]) -> Iterator[list[tuple[int, Window]]]:
         batch.append((place, window))
     if batch:
         yield batch
-
-
-def _nats(transformer: Transformer, hidden: Tensor, ids: Tensor, window: Window) -> float:
-    """The negative log-probability of the scored ids of one window, from its hidden states (T, hidden)."""
-    first, last = window.scored - window.start, window.end - window.start
-    return -float(transformer.token_logprobs(hidden[first - 1 : last - 1], ids[first:last, None]).sum())
