@@ -21,6 +21,7 @@ from llmtwin.show import (
     err,
     out,
     show_answer,
+    show_audit,
     show_card,
     show_gate,
     show_nearness,
@@ -298,6 +299,21 @@ def card(name: Name, version: Version = None) -> None:
     """Show the report card of a version."""
     with _twin(name) as twin:
         show_card(twin.card(version))
+
+
+@app.command()
+def audit(
+    name: Name,
+    canaries: Annotated[
+        bool, typer.Option("--canaries", help="Also learn all anew with made-up secrets among it.")
+    ] = False,
+) -> None:
+    """Attack a twin's adapter, here, and sign what that finds as a new version with the same weights."""
+    with _twin(name) as twin, err.status("auditing") as status:
+        found = twin.audit(canaries=canaries, report=lambda said: status.update(said))
+    show_audit(found.found)
+    out.print(f"{name}@{found.version} was audited; {name}@{found.signed} is the same with this on its card")
+    show_pushed(found.pushed)
 
 
 @app.command()

@@ -12,11 +12,12 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from llmtwin.edge.outbox import Pushed
+    from llmtwin.edge.results import Collected
     from llmtwin.models import tune as tuning
     from llmtwin.primary.nearness import Nearness
     from llmtwin.primary.trying import Tried
     from llmtwin.records import Answer, Card
-    from llmtwin.twin import Collected
+    from llmtwin.twins.audit import Audit, Found
     from llmtwin.twins.gate import SoFar
     from llmtwin.twins.model.discrepancy import Discrepancy, Estimate
 
@@ -76,6 +77,30 @@ def show_card(card: Card) -> None:
     for figure, value in card.figures.items():
         table.add_row(figure, f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}")
     out.print(table)
+
+
+def show_audit(found: Audit) -> None:
+    """What each attack found, beside the base and chance, and what that means."""
+    table = Table(title="attacks", caption="\n".join(found.notes) or None)
+    for name in ("attack", "of", "adversary", "found", "95 %", "items", "base", "chance"):
+        table.add_column(name, justify="left" if name in ("attack", "of", "adversary") else "right")
+    for one in found.found:
+        table.add_row(*_attack(one))
+    out.print(table)
+
+
+def _attack(one: Found) -> tuple[str, ...]:
+    low, high = (f"{end:.3g}" for end in (one.twin.low, one.twin.high))
+    return (
+        one.name,
+        "sealed facts" if one.sealed else "",
+        one.adversary,
+        f"{one.twin.value:.3g}",
+        f"{low} to {high}",
+        str(one.twin.items),
+        f"{one.base.value:.3g}",
+        "-" if one.chance is None else f"{one.chance:.3g}",
+    )
 
 
 def show_answer(answer: Answer) -> None:

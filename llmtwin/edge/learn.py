@@ -94,7 +94,7 @@ def learn(
         made = publish.Tuned(
             folder=folder,
             base=base.hash,
-            data=_digest([*learned, *lessons.traces, *lessons.preferences]),
+            data=data_hash(facts, lessons),
             skill=None if skill is None else skill_hash(skill),
             figures=figures,
             notes=(*([f"learned from what was written {voice}"] if voice != ALL else []), *heard.notes),
@@ -185,8 +185,9 @@ def skill_hash(folder: Path) -> str:
     return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
 
 
-def _digest(learned: Sequence[Record]) -> str:
-    """What the adapter was made of, as one hash; the order does not matter."""
+def data_hash(facts: Sequence[Example], lessons: Lessons) -> str:
+    """The hash of what an adapter is made of; the order does not matter."""
+    learned: list[Record] = [*facts, *lessons.examples, *lessons.traces, *lessons.preferences]
     lines = sorted(hashlib.sha256(one.model_dump_json().encode()).hexdigest() for one in learned)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

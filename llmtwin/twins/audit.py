@@ -50,16 +50,15 @@ class Adversary(StrEnum):
 class Found:
     """What one attack found, and what it finds of the base, which learned nothing.
 
-    `chance` is what guessing gives. `unit` is `bits` for an exposure, else empty: a share of 1.
+    `chance` is what guessing gives, None where that depends on who guesses: the base is the control then.
     """
 
     name: str
     adversary: Adversary
     twin: Estimate
     base: Estimate
-    chance: float
+    chance: float | None = None
     sealed: bool = False
-    unit: str = ""
 
     def figures(self) -> dict[str, float]:
         """It as a card takes it; what is not finite is left out."""
@@ -70,7 +69,7 @@ class Found:
             f"{name}_high": self.twin.high,
             f"{name}_n": float(self.twin.items),
             f"{name}_base": self.base.value,
-            f"{name}_chance": self.chance,
+            **({} if self.chance is None else {f"{name}_chance": self.chance}),
         }
         return {key: value for key, value in found.items() if math.isfinite(value)}
 
