@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmtwin.errors import InputError
+from llmtwin.records import Card, now
 from llmtwin.twins import audit
 from llmtwin.twins.audit import Adversary, Audit, Found
 from llmtwin.twins.intervals import Estimate, auc, mean, rate, tpr, wilson
@@ -177,3 +179,23 @@ def test_figures_are_named_on_the_card_and_are_finite() -> None:
     assert figures["audit_sealed_canary_1"] == 9
     assert "audit_sealed_canary_1_low" not in figures
     assert all(map(isfinite, figures.values()))
+
+
+def card(**figures: float) -> Card:
+    return Card(twin="home1", version=3, kind="home", created_at=now(), figures=figures)
+
+
+def test_a_card_keeps_to_limits_on_plain_and_on_sealed_facts() -> None:
+    limits = {"rank_100": 0.05}
+    audit.check_audited(card(), {})
+    audit.check_audited(card(audit_rank_100=0.05), limits)
+    audit.check_audited(card(audit_sealed_rank_100=0.02), limits)
+    for figures in ({"audit_rank_100": 0.06}, {"audit_rank_100": 0.0, "audit_sealed_rank_100": 0.06}):
+        with pytest.raises(InputError, match=r"rank_100 is 0\.06: this server takes 0\.05 at most"):
+            audit.check_audited(card(**figures), limits)
+
+
+def test_what_was_not_measured_is_above_every_limit() -> None:
+    for figures in ({}, {"recall": 1.0}, {"rank_100": 0.0}, {"audit_forward": 0.0}):
+        with pytest.raises(InputError, match=r"no audit_rank_100.*llmtwin audit home1"):
+            audit.check_audited(card(**figures), {"rank_100": 1.0})

@@ -71,7 +71,7 @@ def exposures(
     """Bits that show of the canaries of each number of repeats, under the stacks of twin and base."""
     chance = exposure_by_chance(CANDIDATES)
     found: list[Found] = []
-    for repeats in REPEATS:
+    for repeats in sorted({one.repeats for one in planted}):
         some = [one for one in planted if one.repeats == repeats]
         own, control = (mean([_exposure(engine, stack, one) for one in some]) for stack in (twin, base))
         found.append(Found(f"canary_{repeats}_bits", Adversary.LOGPROBS, own, control, chance))

@@ -15,6 +15,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from llmtwin.errors import InputError
+from llmtwin.records import Card
 from llmtwin.twins.intervals import Estimate, auc, tpr
 
 PREFIX = "audit_"
@@ -84,6 +86,26 @@ class Audit:
     def figures(self) -> dict[str, float]:
         """It as a card takes it."""
         return {name: value for one in self.found for name, value in one.figures().items()}
+
+
+def check_audited(card: Card, figures_max: Mapping[str, float]) -> None:
+    """Check a card against limits by name of attack; each holds for sealed facts and for all else.
+
+    Raises InputError with the first figure that is above, or that is not there: what was not measured is not
+    known to be safe. The figures are the owner's own, who signed them.
+    """
+    for name, most in figures_max.items():
+        audited = {
+            figure: card.figures[figure]
+            for figure in (f"{PREFIX}{name}", f"{PREFIX}{SEALED}{name}")
+            if figure in card.figures
+        }
+        again = f"run `llmtwin audit {card.twin}`"
+        if not audited:
+            raise InputError(f"the card has no {PREFIX}{name}, which this server asks for: {again}")
+        for figure, value in audited.items():
+            if value > most:
+                raise InputError(f"the card's {figure} is {value:.3g}: this server takes {most:g} at most")
 
 
 # ---- whether something was learned ---------------------------------------------------------------
