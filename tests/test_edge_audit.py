@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -14,15 +15,21 @@ import torch
 from llmtwin import serving
 from llmtwin.edge import audit
 from llmtwin.edge.canaries import CANDIDATES, Canary, canaries
+from llmtwin.edge.membership import Models
 from llmtwin.edge.store import KEY, SEAL_KEY
 from llmtwin.errors import Conflict, NotFound
+from llmtwin.models.lora import Lora
+from llmtwin.models.transformer import Transformer
+from llmtwin.models.tune import tune
+from llmtwin.records import Example, Trace
 from llmtwin.settings import Settings
 from llmtwin.twin import Twin
 from llmtwin.twins.audit import Adversary, Audit, Found, exposure_by_chance
 from llmtwin.twins.home import HomeKind
+from llmtwin.twins.kind import Lessons
 from llmtwin.wire.package import MANIFEST, WEIGHTS, SignedManifest
 from llmtwin.wire.sign import load_key, public_key_text, verify
-from tests.models import tiny_base
+from tests.models import WORDS, tiny_base
 from tests.test_twin import entity
 
 ROOMS = ("bedroom", "kitchen", "hall", "attic", "cellar", "garage", "study", "porch")
@@ -224,3 +231,42 @@ def test_what_was_collected_since_is_no_ground_for_an_audit(case: Case, tmp_path
 def test_there_is_nothing_to_audit_before_the_first_version(settings: Settings) -> None:
     with Twin.new("home1") as twin, pytest.raises(NotFound, match="llmtwin tune home1"):
         twin.audit()
+
+
+# ---- texts
+
+
+def prose(seed: int) -> str:
+    return " ".join(Random(seed).choices(WORDS.split(), k=60))
+
+
+def known_by(lora: Lora, transformer: Transformer, lessons: Lessons) -> dict[str, Found]:
+    found = audit._texts(Models(transformer, lora, None), lessons)
+    return {one.name.removeprefix("membership_"): one for one in found}
+
+
+def test_texts_and_replies_that_were_learned_are_told_from_those_held_out(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    transformer = Transformer(tiny_base(tmp_path, "llama"))
+    learned, held = [prose(seed) for seed in range(12)], [prose(seed) for seed in range(100, 112)]
+    texts = [Example(prompt="", completion=text) for text in learned]
+    lora = tune(transformer, texts, replace(ENOUGH, epochs_max=12, stop_when_complete=False)).lora
+    named = {str(place): text for place, text in enumerate(held)}
+    written = known_by(lora, transformer, Lessons(examples=tuple(texts), held_out=named))
+
+    def trace(text: str) -> Trace:
+        return Trace(messages=(("user", "write"),), completion=text, ended=False)
+
+    replies = known_by(
+        lora,
+        transformer,
+        Lessons(
+            traces=tuple(map(trace, learned)),
+            held_traces={name: trace(text) for name, text in named.items()},
+        ),
+    )
+    for found in (written, replies):
+        area = found["loss_ratio_auc"]
+        assert area.twin.low > 0.6 and area.base.value == 0.5
+        assert found["loss_auc"].base.low < 0.5 < found["loss_auc"].base.high
+    assert known_by(lora, transformer, Lessons(examples=tuple(texts), held_out={"1": "short"})) == {}
