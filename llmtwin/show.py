@@ -82,22 +82,21 @@ def show_card(card: Card) -> None:
 def show_audit(found: Audit) -> None:
     """What each attack found, beside the base and chance, and what that means."""
     table = Table(title="attacks", caption="\n".join(found.notes) or None)
-    for name in ("attack", "of", "adversary", "found", "95 %", "items", "base", "chance"):
-        table.add_column(name, justify="left" if name in ("attack", "of", "adversary") else "right")
+    for name in ("attack", "adversary", "found", "items", "base", "chance"):
+        words = name in ("attack", "adversary")
+        table.add_column(name, justify="left" if words else "right", no_wrap=name == "attack")
     for one in found.found:
         table.add_row(*_attack(one))
     out.print(table)
 
 
 def _attack(one: Found) -> tuple[str, ...]:
-    low, high = (f"{end:.3g}" for end in (one.twin.low, one.twin.high))
+    twin = one.twin
     return (
-        one.name,
-        "sealed facts" if one.sealed else "",
+        f"{'sealed ' if one.sealed else ''}{one.name}",
         one.adversary,
-        f"{one.twin.value:.3g}",
-        f"{low} to {high}",
-        str(one.twin.items),
+        f"{twin.value:.3g} ({twin.low:.3g} to {twin.high:.3g})",
+        str(twin.items),
         f"{one.base.value:.3g}",
         "-" if one.chance is None else f"{one.chance:.3g}",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,8 +12,10 @@ from random import Random
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from llmtwin import serving
+from llmtwin.cli import app
 from llmtwin.edge import audit
 from llmtwin.edge.canaries import CANDIDATES, Canary, canaries
 from llmtwin.edge.membership import Models
@@ -220,6 +223,16 @@ def test_a_server_with_limits_takes_no_version_before_its_audit_nor_one_above_th
         (refused,) = twin.audit().pushed.refused
         assert refused.reason.endswith("audit_forward is 1: this server takes 0.05 at most")
         assert twin.card().version == before
+
+
+def test_the_command_shows_each_attack_and_which_version_says_so(case: Case) -> None:
+    shown = CliRunner().invoke(app, ["audit", "home1"])
+    assert shown.exit_code == 0, shown.output
+    assert "sealed membership_error_zone_auc" in shown.output
+    assert re.search(r"│ forward +│ API +│ +1 ", shown.output), shown.output
+    version = case.twin.card().version
+    assert f"home1@{version} is the same with this on its card" in shown.output
+    assert "1 sent" in shown.output or "2 sent" in shown.output
 
 
 def test_what_was_collected_since_is_no_ground_for_an_audit(case: Case, tmp_path: Path) -> None:
