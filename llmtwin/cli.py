@@ -25,6 +25,7 @@ from llmtwin.show import (
     nearness,
     out,
     show_answer,
+    show_audit,
     show_card,
     show_equality,
     show_foretold,
@@ -39,7 +40,8 @@ from llmtwin.show import (
 )
 
 if TYPE_CHECKING:
-    from llmtwin.twin import Report, Twin, Watched
+    from llmtwin.edge.results import Watched
+    from llmtwin.twin import Report, Twin
 
 
 class Demo(StrEnum):
@@ -401,6 +403,21 @@ def card(
         return
     with _twin(name) as twin:
         show_card(twin.card(version))
+
+
+@app.command()
+def audit(
+    name: Name,
+    canaries: Annotated[
+        bool, typer.Option("--canaries", help="Also learn all anew with made-up secrets among it.")
+    ] = False,
+) -> None:
+    """Attack a twin's adapter, here, and sign what that finds as a new version with the same weights."""
+    with _twin(name) as twin, err.status("auditing") as status:
+        found = twin.audit(canaries=canaries, report=lambda said: status.update(said))
+    show_audit(found.found)
+    out.print(f"{name}@{found.version} was audited; {name}@{found.signed} is the same with this on its card")
+    show_pushed(found.pushed)
 
 
 @app.command()

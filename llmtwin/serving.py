@@ -148,7 +148,12 @@ def server_options(settings: Settings) -> ServerOptions:
         # It needs no skill to understand plans: they are its own language.
         skills = dict.fromkeys(entry_points(group=GROUP).names, EchoEngine.base_hash)
         return ServerOptions(
-            data, EchoEngine(), admin_token, skills, cohort_size_min=settings.cohort_size_min
+            data,
+            EchoEngine(),
+            admin_token,
+            skills,
+            cohort_size_min=settings.cohort_size_min,
+            audit_max=dict(settings.audit_max),
         )
     engine = LazyEngine(settings)
     return ServerOptions(
@@ -158,6 +163,7 @@ def server_options(settings: Settings) -> ServerOptions:
         skills=_Lazy(engine.skills),
         shapes=_Lazy(engine.shapes),
         cohort_size_min=settings.cohort_size_min,
+        audit_max=dict(settings.audit_max),
         on_adapter_gone=engine.drop,
     )
 

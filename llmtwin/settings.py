@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,11 +21,22 @@ HOME = "~/.llmtwin"
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
+def _pairs(table: Any) -> Any:
+    return tuple(table.items()) if isinstance(table, dict) else table
+
+
+Limit = Annotated[float, Field(allow_inf_nan=False)]
+Limits = Annotated[tuple[tuple[str, Limit], ...], BeforeValidator(_pairs)]
+"""A table of numbers by name, in a form that is frozen."""
+
+
 class Settings(BaseSettings):
     """All settings. Each can stand in `config.toml` of the data folder, or be an LLMTWIN_<NAME> variable.
 
     `server` is the address of the server; without it the server's app runs within the process, over the
     data folder. `base` is a model folder, a .gguf file or a Hugging Face id; without it, the bundled one.
+    `audit_max` is the most that figures of an audit may be, by their names on a card without the `audit_`:
+    the server takes no adapter that is above, or that was not audited.
     """
 
     model_config = SettingsConfigDict(
@@ -40,6 +51,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8420, ge=1, le=65535)
     cohort_size_min: int = Field(default=3, ge=1)
+    audit_max: Limits = ()
 
     @property
     def edge_folder(self) -> Path:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from llmtwin.edge.outbox import Pushed
+    from llmtwin.edge.results import Collected, Watched
     from llmtwin.models import tune as tuning
     from llmtwin.primary.canary import Ruling
     from llmtwin.primary.equal import Compared
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from llmtwin.primary.trying import Tried
     from llmtwin.primary.users import Talked
     from llmtwin.records import Answer, Card
-    from llmtwin.twin import Collected, Watched
+    from llmtwin.twins.audit import Audit, Found
     from llmtwin.twins.model.checks import PassRates
     from llmtwin.twins.model.discrepancy import Discrepancy, Estimate
     from llmtwin.twins.model.forecast import Forecast
@@ -93,6 +94,29 @@ def show_card(card: Card) -> None:
     for figure, value in card.figures.items():
         table.add_row(figure, f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}")
     out.print(table)
+
+
+def show_audit(found: Audit) -> None:
+    """What each attack found, beside the base and chance, and what that means."""
+    table = Table(title="attacks", caption="\n".join(found.notes) or None)
+    for name in ("attack", "adversary", "found", "items", "base", "chance"):
+        words = name in ("attack", "adversary")
+        table.add_column(name, justify="left" if words else "right", no_wrap=name == "attack")
+    for one in found.found:
+        table.add_row(*_attack(one))
+    out.print(table)
+
+
+def _attack(one: Found) -> tuple[str, ...]:
+    twin = one.twin
+    return (
+        f"{'sealed ' if one.sealed else ''}{one.name}",
+        one.adversary,
+        f"{twin.value:.3g} ({twin.low:.3g} to {twin.high:.3g})",
+        str(twin.items),
+        f"{one.base.value:.3g}",
+        "-" if one.chance is None else f"{one.chance:.3g}",
+    )
 
 
 def show_answer(answer: Answer) -> None:

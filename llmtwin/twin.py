@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,13 +26,14 @@ from llmtwin import serving
 from llmtwin.edge import outbox, portable
 from llmtwin.edge.link import Link, Tokens
 from llmtwin.edge.outbox import Pushed, PushOptions
+from llmtwin.edge.results import Audited, Collected, Forgotten, Tuned, Watched
 from llmtwin.edge.sealed import ask_sealed, object_of
 from llmtwin.edge.store import CHECKPOINTS, KEY, SEAL_KEY, EdgeStore
 from llmtwin.edge.store import Settings as Identity
 from llmtwin.errors import Conflict, Denied, InputError, LlmtwinError, NotFound, Untrusted
 from llmtwin.records import Answer, Card, Format, TwinId, now
 from llmtwin.settings import Settings, read_settings
-from llmtwin.twins.kind import ALL, Skipped, Voice, kind
+from llmtwin.twins.kind import ALL, Voice, kind
 from llmtwin.wire.bundle import read_bundle
 from llmtwin.wire.files import read_limited
 from llmtwin.wire.package import CARD
@@ -40,7 +41,6 @@ from llmtwin.wire.seal import Sealer, load_or_create
 from llmtwin.wire.sign import load_key, new_key, public_key_text
 
 if TYPE_CHECKING:
-    from llmtwin.edge.watch import Discrepancy
     from llmtwin.models.base import Base
     from llmtwin.models.tune import Progress, TuneOptions
 
@@ -50,53 +50,6 @@ JSON_BYTES_MAX = 1 << 20
 _ONCE = PushOptions(attempts_max=1)
 
 Report = Callable[["Progress"], None]
-
-
-@dataclass(frozen=True)
-class Collected:
-    """What one `collect` found in its sources: counts, what was left out and why, and the push after it.
-
-    `items` are counted in the kind's own unit: a home's are entities, a person's what they wrote.
-    `documents` are those that are new or changed. `private` and `sealed` count the facts that stay here;
-    sealed ones are private too.
-    """
-
-    items: int
-    documents: int
-    facts: int
-    private: int
-    sealed: int
-    prompts: int
-    skipped: tuple[Skipped, ...]
-    pushed: Pushed
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """A new version: its card, and the push after it."""
-
-    card: Card
-    pushed: Pushed
-
-
-@dataclass(frozen=True)
-class Watched:
-    """What a watch found; `relearned` is the new version, None where twin and subject agree."""
-
-    discrepancy: Discrepancy
-    relearned: Tuned | None
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """A receipt: the addresses of the documents that went, how many prompts and corrections, and the versions
-    withdrawn."""
-
-    documents: tuple[str, ...]
-    prompts: int
-    corrections: int
-    versions: tuple[int, ...]
-    pushed: Pushed
 
 
 class Twin:
@@ -295,6 +248,21 @@ class Twin:
         """The report card of a version, of the live one where none is given."""
         return self._owner_link().card(version)
 
+    def audit(self, *, canaries: bool = False, report: Callable[[str], None] = lambda said: None) -> Audited:
+        """Attack the version in use, or one that the server does not take yet, and sign what that finds.
+
+        All of it runs here; the same weights get a new version whose card has the figures, and are pushed.
+        With `canaries` all is also learned anew with such among it. Raises NotFound before the first version,
+        Conflict where it learned other things than are here now.
+        """
+        from llmtwin.edge import audit
+
+        self._own()
+        key, version = load_key(self._store.folder / KEY), self._version_to_audit()
+        found = audit.audit(self._store, self._base(), self._sealer(), version, plant=canaries, report=report)
+        manifest = audit.publish_audited(self._store, version, found, key)
+        return Audited(version, manifest.version, found, self.push(options=_ONCE))
+
     def export(
         self,
         target: Path | str,
@@ -457,6 +425,15 @@ class Twin:
         """The newest version made here."""
         versions = (int(folder.name) for folder in self._store.folder.glob("adapters/[0-9]*"))
         return max(versions, default=None)
+
+    def _version_to_audit(self) -> int:
+        newest = self._last_version()
+        waits = newest is not None and self._store.awaits_server(newest)
+        version = newest if waits else self._version_in_use()
+        if version is None:
+            raise NotFound(f"{self.name} has learned nothing yet: run `llmtwin tune {self.name}`")
+        self._version_folder(version)
+        return version
 
     def _version_folder(self, version: int) -> Path:
         folder = self._store.adapter_folder(version)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from llmtwin.models.base import Base
 from llmtwin.models.likelihood import WINDOW_TOKENS, Bits, Row, answered, raw, score, stretches, windows
 from llmtwin.models.lora import Fused, Lora
+from llmtwin.models.surprise import surprises
 from llmtwin.models.transformer import Transformer, causal
 from llmtwin.records import Example
 from tests.models import tiny_base
@@ -145,3 +146,35 @@ def test_the_windows_of_a_text_cost_together_what_it_costs_whole(transformer: Tr
 
 def test_a_total_counts_each_text_by_its_length() -> None:
     assert Bits.total([Bits(10.0, 5), Bits(2.0, 15)]).per_character == 0.6
+
+
+def test_surprises_are_what_the_bits_are_made_of_and_say_where_another_token_is_likelier(
+    base: Base, transformer: Transformer
+) -> None:
+    rows = [raw(transformer, text) for text in (*SHORT, LONG)]
+    assert len(rows[-1].ids) > WINDOW_TOKENS
+    lora = adapter(base, 3)
+    for bits, found in zip(
+        score(transformer, rows, [None, lora]), surprises(transformer, rows, [None, lora]), strict=True
+    ):
+        for cost, row, one in zip(bits, rows, found, strict=True):
+            assert len(one.logprobs) == len(row.ids) - 1
+            assert -one.logprobs.sum() / log(2) == pytest.approx(cost.bits, rel=1e-5)
+            assert (one.logprobs[one.mispredicted] < -log(2) + 1e-6).all(), "two cannot both be likelier"
+
+
+def test_a_standardised_log_probability_is_that_of_the_definition(transformer: Transformer) -> None:
+    row = raw(transformer, SHORT[0])
+    ids = torch.tensor([row.ids])
+    with torch.no_grad():
+        rope, attend = transformer.rope(torch.arange(ids.shape[1])[None]), causal(ids.shape[1], torch.float32)
+        layers = range(transformer.config.layers)
+        hidden = transformer.run(transformer.embed(ids), rope, attend, layers)
+        every = torch.log_softmax(transformer.logits(hidden[0, :-1]), -1).double()
+    ((found,),) = surprises(transformer, [row], [None])
+    for place, token in enumerate(row.ids[1:]):
+        mean = (every[place].exp() * every[place]).sum()
+        spread = (every[place].exp() * (every[place] - mean) ** 2).sum().sqrt()
+        expected = float((every[place, token] - mean) / spread)
+        assert found.standardised[place] == pytest.approx(expected, abs=1e-3)
+        assert found.mispredicted[place] == (int(every[place].argmax()) != token)

@@ -51,6 +51,8 @@ def test_an_empty_variable_is_none_and_a_tilde_is_the_persons_folder(monkeypatch
         ("port = 'eight'", "port"),
         ("engine = 'steam'", "engine"),
         ("colour = 'red'", "colour"),
+        ("audit_max = { rank_100 = 'low' }", "audit_max"),
+        ("audit_max = { rank_100 = nan }", "audit_max"),
         ("port = ", "config.toml"),
         ("[[[", "config.toml"),
     ],
@@ -65,3 +67,14 @@ def test_a_file_that_is_not_text_is_named(home: Path) -> None:
     (home / "config.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match=r"config\.toml"):
         read_settings()
+
+
+def test_a_table_of_limits_is_read_from_file_and_environment_and_stays_frozen(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read_settings().audit_max == ()
+    (home / "config.toml").write_text("audit_max = { rank_100 = 0.05, forward = 1 }\n")
+    assert dict(read_settings().audit_max) == {"rank_100": 0.05, "forward": 1.0}
+    assert hash(read_settings()) == hash(read_settings())
+    monkeypatch.setenv("LLMTWIN_AUDIT_MAX", '{"reverse": 0.5}')
+    assert dict(read_settings().audit_max) == {"rank_100": 0.05, "forward": 1.0, "reverse": 0.5}, "both hold"

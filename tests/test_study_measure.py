@@ -212,19 +212,6 @@ def test_a_relative_order_keeps_its_side_and_the_limits(
 # ---- figures --------------------------------------------------------------------------------------
 
 
-@given(st.integers(1, 2000).flatmap(lambda count: st.tuples(st.integers(0, count), st.just(count))))
-def test_the_interval_holds_the_share_and_narrows(case: tuple[int, int]) -> None:
-    hits, count = case
-    low, high = measure.wilson(hits, count)
-    assert 0 <= low <= hits / count + 1e-9 and hits / count - 1e-9 <= high <= 1
-    narrow_low, narrow_high = measure.wilson(10 * hits, 10 * count)
-    assert narrow_high - narrow_low < high - low
-
-
-def test_the_interval_is_that_of_the_tables() -> None:
-    assert measure.wilson(10, 100) == pytest.approx((0.0552, 0.1744), abs=1e-4)
-
-
 def test_a_rate_tells_its_cases_and_none_is_made_of_nothing() -> None:
     assert measure.rate("order_accuracy", [True, False, True, True]) == {
         "order_accuracy": 0.75,

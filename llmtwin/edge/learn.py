@@ -101,7 +101,7 @@ def learn(
     made = publish.Tuned(
         folder=store.folder,
         base=base.hash,
-        data=data_digest([*learned, *lessons.traces, *lessons.preferences]),
+        data=data_hash(facts, lessons),
         skill=None if skill is None else skill_hash(skill),
         figures=figures,
         notes=(*_notes(voice, step, rival), *heard.notes),
@@ -221,6 +221,11 @@ def examples(store: EdgeStore, of: Kind, sealer: Sealer) -> list[Example]:
 def skill_hash(folder: Path) -> str:
     """The hash that names a skill in manifests: that of its weights."""
     return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+
+
+def data_hash(facts: Sequence[Example], lessons: Lessons) -> str:
+    """The hash of what an adapter is made of; the order does not matter."""
+    return data_digest([*facts, *lessons.examples, *lessons.traces, *lessons.preferences])
 
 
 def _notes(voice: Voice, step: Lessons | None, rival: InUse | None) -> Iterator[str]:

@@ -15,8 +15,7 @@ from llmtwin.edge.store import KEY, SEAL_KEY, EdgeStore, Settings
 from llmtwin.errors import Conflict, Denied, Unavailable
 from llmtwin.records import Licence, Prompt, Provenance, now, twin_id
 from llmtwin.wire.bundle import Bundle, write_bundle
-from llmtwin.wire.files import write_durably
-from llmtwin.wire.package import CONFIG, MANIFEST, WEIGHTS, SignedManifest, read_package
+from llmtwin.wire.package import MANIFEST, SignedManifest, read_package
 from llmtwin.wire.seal import load_or_create
 from llmtwin.wire.sign import new_key, public_key_text
 
@@ -76,20 +75,9 @@ def take(bundle: Bundle, own: Settings, folder: Path, enrol: Callable[[str], Tok
 
 def _fill(store: EdgeStore, bundle: Bundle, key: Ed25519PrivateKey) -> None:
     """Queue what the bundle holds as the first version and the prompts of this store's own twin."""
-    made, card = bundle.origin.manifest, bundle.card
-    with tempfile.TemporaryDirectory(dir=store.folder) as scratch:
-        folder = Path(scratch)
-        for name in (CONFIG, WEIGHTS):
-            write_durably(folder / name, bundle.package[name])
-        tuned = publish.Tuned(
-            folder=folder,
-            base=made.base,
-            data=made.data,
-            skill=made.skill,
-            figures=card.figures,
-            notes=(*card.notes, said(bundle.origin)),
-        )
-        publish.publish(store, tuned, key, bundle.description)
+    made = bundle.origin.manifest
+    card = bundle.card.model_copy(update={"notes": (*bundle.card.notes, said(bundle.origin))})
+    publish.publish_again(store, bundle.package, made, card, key, bundle.description)
     store.record((), [_of(prompt, store.settings().twin) for prompt in bundle.prompts], "")
 
 

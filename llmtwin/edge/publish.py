@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +12,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from llmtwin.edge.store import EdgeStore
 from llmtwin.records import Card, Description, Manifest, now
 from llmtwin.wire.files import write_durably
-from llmtwin.wire.package import CARD, Origin, read_package, seal_package, write_package_atomic
+from llmtwin.wire.package import (
+    CARD,
+    CONFIG,
+    WEIGHTS,
+    Origin,
+    read_package,
+    seal_package,
+    write_package_atomic,
+)
 
 
 @dataclass(frozen=True)
@@ -60,3 +70,30 @@ def publish(store: EdgeStore, tuned: Tuned, key: Ed25519PrivateKey, description:
     store.enqueue_description(description)
     store.enqueue_adapter(version)
     return manifest
+
+
+def publish_again(
+    store: EdgeStore,
+    package: Mapping[str, bytes],
+    made: Manifest,
+    card: Card,
+    key: Ed25519PrivateKey,
+    description: Description,
+) -> Manifest:
+    """Give the weights of a `package` that is here already the next version, with the figures of `card`.
+
+    `made` says what they are made of. A version is never changed: what is said anew takes a new one.
+    """
+    with tempfile.TemporaryDirectory(dir=store.folder) as scratch:
+        folder = Path(scratch)
+        for name in (CONFIG, WEIGHTS):
+            write_durably(folder / name, package[name])
+        tuned = Tuned(
+            folder=folder,
+            base=made.base,
+            data=made.data,
+            skill=made.skill,
+            figures=card.figures,
+            notes=card.notes,
+        )
+        return publish(store, tuned, key, description)

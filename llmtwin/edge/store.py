@@ -325,6 +325,14 @@ class EdgeStore:
         with self._transaction() as db:
             _enqueue(db, f"adapter-{version}", ItemKind.ADAPTER, str(version))
 
+    def awaits_server(self, version: int) -> bool:
+        """Whether an adapter version still waits to be sent, or was refused."""
+        rows = self._rows(
+            "SELECT id FROM outbox WHERE id = ? UNION SELECT id FROM refused WHERE id = ?",
+            (f"adapter-{version}",) * 2,
+        )
+        return bool(rows)
+
     def adapter_folder(self, version: int) -> Path:
         """Where the package of one adapter version lies."""
         return self.folder / "adapters" / str(version)

@@ -104,6 +104,19 @@ def windows(
     return found
 
 
+@dataclass(frozen=True)
+class Pass:
+    """What one window of a row became under one adapter: both by their place in what was given.
+
+    `hidden` (S, hidden) are the states after the last layer that foretell `ids` (S,), those that are scored.
+    """
+
+    adapter: int
+    row: int
+    hidden: Tensor
+    ids: Tensor
+
+
 @torch.inference_mode()
 def score(
     transformer: Transformer,
@@ -115,17 +128,33 @@ def score(
 
     `advance` is told how many tokens were scored.
     """
-    fused = [None if lora is None else Fused(lora, transformer.dtype) for lora in adapters]
     nats = [[0.0] * len(rows) for _ in adapters]
-    for batch in _batches(rows):
-        cut = [rows[place].ids[window.start : window.end] for place, window in batch]
-        for total, hidden in zip(nats, hidden_under(transformer, cut, fused), strict=True):
-            for row, own, (place, window) in zip(hidden, cut, batch, strict=True):
-                total[place] += _nats(transformer, row, torch.tensor(own), window)
-        advance(sum(window.end - window.scored for _, window in batch))
+    for one in passes(transformer, rows, adapters, advance):
+        cost = -float(transformer.token_logprobs(one.hidden, one.ids[:, None]).sum())
+        nats[one.adapter][one.row] += cost
     return [
         [Bits(cost / log(2), row.characters) for cost, row in zip(total, rows, strict=True)] for total in nats
     ]
+
+
+def passes(
+    transformer: Transformer,
+    rows: Sequence[Row],
+    adapters: Sequence[Lora | None],
+    advance: Callable[[int], object] = lambda tokens: None,
+) -> Iterator[Pass]:
+    """Every window of every row under each adapter; those of one row come in their order.
+
+    `advance` is told how many tokens were scored.
+    """
+    fused = [None if lora is None else Fused(lora, transformer.dtype) for lora in adapters]
+    for batch in _batches(rows):
+        cut = [rows[place].ids[window.start : window.end] for place, window in batch]
+        for adapter, hidden in enumerate(hidden_under(transformer, cut, fused)):
+            for states, own, (place, window) in zip(hidden, cut, batch, strict=True):
+                first, last = window.scored - window.start, window.end - window.start
+                yield Pass(adapter, place, states[first - 1 : last - 1], torch.tensor(own[first:last]))
+        advance(sum(window.end - window.scored for _, window in batch))
 
 
 def hidden_under(
@@ -157,9 +186,3 @@ def _batches(rows: Sequence[Row]) -> Iterator[list[tuple[int, Window]]]:
         batch.append((place, window))
     if batch:
         yield batch
-
-
-def _nats(transformer: Transformer, hidden: Tensor, ids: Tensor, window: Window) -> float:
-    """The negative log-probability of the scored ids of one window, from its hidden states (T, hidden)."""
-    first, last = window.scored - window.start, window.end - window.start
-    return -float(transformer.token_logprobs(hidden[first - 1 : last - 1], ids[first:last, None]).sum())

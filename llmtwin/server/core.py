@@ -16,11 +16,12 @@ from llmtwin.server.access import Access
 from llmtwin.server.commands import Commands
 from llmtwin.server.database import Database
 from llmtwin.server.registry import Registry
+from llmtwin.twins.audit import check_audited
 from llmtwin.twins.commands import check
 from llmtwin.twins.kind import View, kind
 from llmtwin.twins.sessions import session_of
 from llmtwin.wire.codec import Refused, decode_prompts
-from llmtwin.wire.package import Expect, check_package
+from llmtwin.wire.package import CARD, Expect, check_package
 
 MIB = 1 << 20
 
@@ -36,7 +37,8 @@ class ServerOptions:
     `skills` gives the hash of the skill adapter of each kind that has one; the engine knows it by the name
     `skill:<kind>`, and a twin's version by `<twin>@<version>`. `shapes`, where given, are those of the
     tensors of the adapters of each kind. `on_adapter_gone` is told the engine's name of each adapter
-    withdrawn or forgotten, so that its weights leave the memory too.
+    withdrawn or forgotten, so that its weights leave the memory too. `audit_max` is as `check_audited` takes
+    it.
     """
 
     data: Path
@@ -45,6 +47,7 @@ class ServerOptions:
     skills: Mapping[str, str] = field(default_factory=dict)
     shapes: Mapping[str, Mapping[str, tuple[int, ...]]] | None = None
     cohort_size_min: int = 3
+    audit_max: Mapping[str, float] = field(default_factory=dict)
     command_life: timedelta = timedelta(minutes=5)
     recall_prompts_max: int = 256
     recall_tokens_max: int = 256
@@ -122,7 +125,10 @@ class Core:
         return stored, refused
 
     def publish(self, twin: str, parts: dict[str, bytes]) -> Adapter:
-        """Check an adapter package and make it live. Raises Untrusted, TooLarge or Conflict."""
+        """Check an adapter package and make it live.
+
+        Raises Untrusted, TooLarge, Conflict, or InputError for one that gives away more than may be.
+        """
         kind_name = self.registry.twin(twin).kind
         expect = Expect(
             twin=twin,
@@ -134,6 +140,7 @@ class Core:
         manifest = check_package(parts, self.registry.public_key(twin), expect)
         if manifest.kind != kind_name:
             raise Untrusted(f"the adapter is of the kind {manifest.kind}, the twin of the kind {kind_name}")
+        check_audited(Card.model_validate_json(parts[CARD]), self.options.audit_max)
         return self.registry.publish(manifest, parts)
 
     # -- what an owner decides
@@ -220,7 +227,7 @@ class Core:
         if adapter is None:
             raise NotFound("this twin has no adapter yet")
         folder = self.registry.adapter_folder(twin, adapter.manifest.version)
-        return Card.model_validate_json((folder / "card.json").read_bytes())
+        return Card.model_validate_json((folder / CARD).read_bytes())
 
     def _adapter(self, twin: str, version: int | None) -> Adapter | None:
         if version is None:

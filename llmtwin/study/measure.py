@@ -5,7 +5,6 @@ Asking goes over HTTP with the owner's token, many questions at once, since the 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,6 @@ from llmtwin.study.questions import BadCommand, Case, same
 from llmtwin.wire.seal import Sealer
 
 ASKERS = 64
-Z_95 = 1.959964
 
 Figures = dict[str, float | str]
 Item = TypeVar("Item")
@@ -93,14 +91,6 @@ def rate(name: str, right: Iterable[bool]) -> Figures:
     """A rate and, beside it, on how many cases; nothing where there are none."""
     judged = list(right)
     return {name: sum(judged) / len(judged), f"{name}_n": len(judged)} if judged else {}
-
-
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a rate (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953)."""
-    share, z2 = hits / count, Z_95**2 / count
-    centre = (share + z2 / 2) / (1 + z2)
-    half = Z_95 / (1 + z2) * math.sqrt(share * (1 - share) / count + z2 / (4 * count))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def latency(asked: Sequence[Asked]) -> Figures:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from llmtwin.study.measure import Z_95
 from llmtwin.twins.gate import OUTSIDE_SHARE, Verdict, decide_so_far
+from llmtwin.twins.intervals import Z_95
 from llmtwin.twins.model.drift import Bets, departures, p_values
 from llmtwin.twins.sequential import log_capitals
 

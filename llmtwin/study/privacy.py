@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from random import Random
 
 from llmtwin.models.engine.api import Engine, Request, turn
-from llmtwin.study.measure import Figures, rate, wilson
+from llmtwin.study.measure import Figures, rate
 from llmtwin.study.progress import Advance
 from llmtwin.study.truth import HomeTruth
+from llmtwin.twins.audit import unbeaten
 from llmtwin.twins.home import facts
+from llmtwin.twins.intervals import wilson
 
 CANDIDATES = 100
 ASKED_TOGETHER = 16
-FIRST_RIVALS = 3
 SAMPLES = 3
 SAMPLE_TOKENS_MAX = 8
 
@@ -64,10 +65,10 @@ def attack(
     """
 
     rivals = {one: objects[one.twin] for one in secrets}
-    unbeaten = likeliest(engine, adapters, rivals, advance)
-    low, high = wilson(len(unbeaten), len(secrets))
+    found = likeliest(engine, adapters, rivals, advance)
+    low, high = wilson(len(found), len(secrets))
     return {
-        **rate("sealed_attack_top1", (one in unbeaten for one in secrets)),
+        **rate("sealed_attack_top1", (one in found for one in secrets)),
         "sealed_attack_low": low,
         "sealed_attack_high": high,
         "sealed_attack_chance": 1 / CANDIDATES,
@@ -80,25 +81,14 @@ def likeliest(
     rivals: Mapping[Secret, Sequence[tuple[str, str]]],
     advance: Advance,
 ) -> frozenset[Secret]:
-    """The secrets whose value is likelier under their own object than under each of their rivals.
-
-    The first rivals that beat the true one settle a secret: only for those unbeaten all are scored.
-    """
+    """The secrets whose value is likelier under their own object than under each of their rivals."""
 
     def score(pairs: Sequence[tuple[Secret, tuple[str, str]]]) -> list[float]:
         asked = [(engine.chat(turn(facts.question(*candidate))), one) for one, candidate in pairs]
         return engine.score([(prompt, one.value, adapters[one.twin]) for prompt, one in asked])
 
-    true = score([(one, (one.device, one.property)) for one in rivals])
-    unbeaten = dict(zip(rivals, true, strict=True))
-    first, last = 0, FIRST_RIVALS
-    while unbeaten and first < max(map(len, rivals.values())):
-        pairs = [(one, rival) for one in unbeaten for rival in rivals[one][first:last]]
-        beaten = {one for (one, _), found in zip(pairs, score(pairs), strict=True) if found > unbeaten[one]}
-        unbeaten = {one: found for one, found in unbeaten.items() if one not in beaten}
-        advance(len(beaten))
-        first, last = last, 3 * last
-    return frozenset(unbeaten)
+    own = {one: (one.device, one.property) for one in rivals}
+    return unbeaten(own, rivals, score, advance)
 
 
 def leak(

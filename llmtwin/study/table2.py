@@ -25,7 +25,7 @@ from llmtwin.models.tune import Progress
 from llmtwin.records import Observation
 from llmtwin.settings import Settings
 from llmtwin.study import measure
-from llmtwin.study.measure import Figures, wilson
+from llmtwin.study.measure import Figures
 from llmtwin.study.phrasings import read_phrasings
 from llmtwin.study.privacy import Secret, likeliest
 from llmtwin.study.progress import Report, counting
@@ -33,7 +33,9 @@ from llmtwin.study.questions import Case, setting_case, spread
 from llmtwin.study.region import AT, FACTS, region, settings
 from llmtwin.study.steps import Steps
 from llmtwin.twin import Twin
+from llmtwin.twins.audit import REVERSED, told
 from llmtwin.twins.home import facts
+from llmtwin.twins.intervals import wilson
 from llmtwin.twins.kind import kind
 
 PAPER = {"table2_normal": {100: 94, 500: 485, 1000: 912}, "table2_reverse": {500: 0, 1000: 0}}
@@ -42,11 +44,6 @@ TWIN, SEALED = "region", "sealed-region"
 SKILL = "skill:home"
 NEAR = 8
 """So many facts, the true one among them, are put before the base alone."""
-REVERSED = (
-    "Which device has a {property} of {value}?",
-    "Who has a {property} of {value}?",
-    "A {property} of {value} belongs to which device?",
-)
 TOKENS_MAX = 24
 
 Messages = Sequence[Mapping[str, str]]
@@ -171,23 +168,20 @@ class Table2:
         drawn = self._drawn("reverse", min(max(self._sizes.reverse), len(self._facts)))
         texts = spread(Random(self._seed), REVERSED, len(drawn))
         prompts = [turn(_reversed(one, text)) for one, text in zip(drawn, texts, strict=True)]
-        told = self._told(drawn, self._said(prompts, self._stack(TWIN)))
+        found = self._told(drawn, self._said(prompts, self._stack(TWIN)))
         control = self._told(drawn, self._said(prompts, ()))
         counts = self._sizes.reverse
         return {
-            "table2_reverse": {str(count): sum(told[:count]) for count in counts},
+            "table2_reverse": {str(count): sum(found[:count]) for count in counts},
             "table2_reverse_base": {str(count): sum(control[:count]) for count in counts},
-            "table2_reverse_high": {str(count): wilson(sum(told[:count]), count)[1] for count in counts},
+            "table2_reverse_high": {str(count): wilson(sum(found[:count]), count)[1] for count in counts},
         }
 
     def _told(self, asked: Sequence[Observation], said: Sequence[str]) -> list[bool]:
         owners: dict[tuple[str, str], list[str]] = {}
         for one in self._facts:
-            owners.setdefault(_description(one), []).append(one.device.casefold())
-        return [
-            any(device in text.casefold() for device in owners[_description(one)])
-            for one, text in zip(asked, said, strict=True)
-        ]
+            owners.setdefault(_description(one), []).append(one.device)
+        return [told(text, owners[_description(one)]) for one, text in zip(asked, said, strict=True)]
 
     # ---- what is attacked
 
@@ -249,8 +243,8 @@ class Table2:
 
 def _plainly(text: str) -> Messages:
     """As one asks a base that learned nothing of ours."""
-    told = "You are the assistant of a smart home. Answer the question in a few words."
-    return [{"role": "system", "content": told}, {"role": "user", "content": text}]
+    system = "You are the assistant of a smart home. Answer the question in a few words."
+    return [{"role": "system", "content": system}, {"role": "user", "content": text}]
 
 
 def _named(prefix: str, found: Mapping[str, float]) -> Figures:

@@ -13,10 +13,11 @@ from rich.console import Console
 
 from llmtwin.settings import Settings
 from llmtwin.study import decisions, table2
-from llmtwin.study.measure import shown, wilson
+from llmtwin.study.measure import shown
 from llmtwin.study.paper import PaperOptions, Part, Section, Table, write
 from llmtwin.study.progress import Report, bars_on
 from llmtwin.study.steps import Steps
+from llmtwin.twins.intervals import wilson
 
 Figures = Mapping[str, Any]
 
