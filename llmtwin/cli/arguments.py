@@ -1,0 +1,24 @@
+"""Arguments that many commands have. It knows no command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from llmtwin.twin import Twin
+
+
+Name = Annotated[str, typer.Argument(help="The twin's name.")]
+Kind = Annotated[str, typer.Option(help="What it is a twin of.")]
+Cohort = Annotated[str | None, typer.Option(help="Twins of one cohort may be compared.")]
+Enrolment = Annotated[str | None, typer.Option(help="The one-time token of a server's operator.")]
+Version = Annotated[int | None, typer.Option(min=1, help="A version; the live one where none is given.")]
+
+
+def twin_of(name: str) -> Twin:
+    """The twin of that name on this machine."""
+    from llmtwin.twin import Twin
+
+    return Twin.open(name)
