@@ -98,15 +98,9 @@ def learn(
         _keep_facts([right for right, kept in zip(recalled, is_kept, strict=True) if kept])
     heard = _heard(transformer, step or lessons, runs[-1].lora, rival)
     figures = _figures(recalled, lessons, len(preferred), runs) | heard.figures
-    made = publish.Tuned(
-        folder=store.folder,
-        base=base.hash,
-        data=data_hash(facts, lessons),
-        skill=None if skill is None else skill_hash(skill),
-        figures=figures,
-        notes=(*_notes(voice, step, rival), *heard.notes),
-    )
-    manifest = _publish(store, made, runs[-1].lora, base.name, key)
+    notes = (*_notes(voice, step, rival), *heard.notes)
+    data = data_hash(facts, lessons)
+    manifest = _publish(store, runs[-1].lora, base, skill, data, figures, notes, key)
     store.note_learned(manifest.version, lessons.learned, known.documents)
     for name in CHECKPOINTS:
         (store.folder / name).unlink(missing_ok=True)
@@ -114,14 +108,28 @@ def learn(
 
 
 def _publish(
-    store: EdgeStore, made: publish.Tuned, lora: Lora, base_name: str, key: Ed25519PrivateKey
+    store: EdgeStore,
+    lora: Lora,
+    base: Base,
+    skill: Path | None,
+    data: str,
+    figures: dict[str, float],
+    notes: tuple[str, ...],
+    key: Ed25519PrivateKey,
 ) -> Manifest:
     """Queue an adapter as the next version, with how large it is."""
     with tempfile.TemporaryDirectory(dir=store.folder) as scratch:
         folder = Path(scratch)
-        lora.save(folder, base_name)
-        figures = made.figures | {"adapter_bytes": float((folder / WEIGHTS).stat().st_size)}
-        return publish.publish(store, replace(made, folder=folder, figures=figures), key, store.description())
+        lora.save(folder, base.name)
+        made = publish.Tuned(
+            folder=folder,
+            base=base.hash,
+            data=data,
+            skill=None if skill is None else skill_hash(skill),
+            figures=figures | {"adapter_bytes": float((folder / WEIGHTS).stat().st_size)},
+            notes=notes,
+        )
+        return publish.publish(store, made, key, store.description())
 
 
 def _step(lessons: Lessons, rival: InUse | None, seed: int) -> Lessons | None:
