@@ -298,6 +298,14 @@ def test_a_copying_engine_is_asked_again_and_then_the_copies_are_dropped(memory:
     assert nothing.outcome is Outcome.UNKNOWN
 
 
+def test_what_is_copied_of_any_passage_counts_whatever_was_asked(memory: Memory) -> None:
+    copy = "The suite now takes forty seconds instead of nine minutes."
+    stubborn = Scripted(f"{copy} Bread is my own thing, and I like it.")
+    made = answer(ask("Write a blog post about sourdough and patience"), view(memory, stubborn), None)
+    assert len(stubborn.requests) == TRIES_MAX
+    assert made.text.startswith("Bread is my own thing") and copy not in made.text
+
+
 @given(st.lists(texts, min_size=1, max_size=5), texts)
 def test_never_more_than_the_limit_is_copied(said: list[list[str]], passage: list[str]) -> None:
     text = " ".join(f"{' '.join(sentence).capitalize()}." for sentence in said if sentence)

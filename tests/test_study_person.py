@@ -250,18 +250,21 @@ READ_ALL: dict[str, Any] = {
 }
 
 
-def test_what_a_twin_copied_is_told_by_author_and_as_the_worst_of_all() -> None:
+def test_what_a_twin_copied_is_told_by_author_as_generated_and_as_answered() -> None:
     known = {"ann": ["one two three four five six seven"], "bob": ["nothing of this kind here"]}
+    half = "Two three, four five six and then four other words."
+    new = "and then there are fifteen more which nobody ever wrote down before, not even once, anywhere"
+    fifth = f"One two three four five, {new}."
     written = {
-        "ann": {
-            "base": ["all is new here"],
-            "twin": ["Two three, four five six and then four other words.", "new"],
-        },
+        "ann": {"base": ["all is new here"], "twin": [half, fifth, f"{half} New."]},
         "bob": {"base": ["all new"], "twin": ["one two three four five six seven"]},
     }
     found = person_figures.copies(written, known)
-    assert (found["copied_share_max"], found["copied_words_max"]) == (0.5, 5)
+    assert (found["copied_generated_share_max"], found["copied_generated_words_max"]) == (0.5, 5)
+    assert (found["copied_generated_over"], found["copied_generated"]) == (2, 4)
+    assert 0.2 <= found["copied_share_max"] <= 0.3 and found["copied_words_max"] == 5
     assert found["copied"]["ann"]["twin"]["longest"] == "two three four five six"
+    assert found["copied"]["ann"]["answered"]["longest"] == "one two three four five"
     assert found["copied"]["bob"]["twin"]["share_max"] == found["copied"]["ann"]["base"]["share_max"] == 0
 
 

@@ -410,8 +410,8 @@ ROWS: Mapping[str, Callable[[Mapping[str, Any], str], str]] = {
     "sentence length, divergence of base → twin": _style("sentence_length"),
     "punctuation, divergence of base → twin": _style("punctuation"),
     "function words, divergence of base → twin": _style("function_words"),
-    "most of a text that was copied": lambda figures, name: _percent(
-        figures["copied"][name]["twin"]["share_max"]
+    "most of an answer that is copied": lambda figures, name: _percent(
+        figures["copied"][name]["answered"]["share_max"]
     ),
     "quoted the passage that was asked for": _rate("cited_right"),
     "wrongly said that nothing was written": _rate("abstain_known"),

@@ -19,8 +19,9 @@ from llmtwin.study.attribution import (
     chunks,
     mean,
 )
-from llmtwin.twins.person.copying import copied
+from llmtwin.twins.person.copying import Copied, copied
 from llmtwin.twins.person.style import Style, divergence, tells
+from llmtwin.twins.person.writing import COPIED_SHARE_MAX, without_copies
 
 BASE = "base"
 LABELS = {BASE: "floor", "memory": "memory", "adapter": "adapter", "twin": "twin"}
@@ -171,17 +172,28 @@ def _style(written: Mapping[str, Sequence[str]], held_out: Iterable[str]) -> Fig
 
 
 def copies(written: Mapping[str, Mapping[str, Sequence[str]]], learned: Texts) -> Figures:
-    """How much of a text was copied from what its twin learned, at most, and the longest run of words."""
-    found = {
-        author: {
-            who: [copied(text, learned[author]) for text in written[author][who]] for who in (BASE, "twin")
+    """How much of a text was copied from what its twin learned, at most, and the longest run of words.
+
+    A twin does not answer with a text of which more than COPIED_SHARE_MAX is copied: its most copied
+    sentences are left out. Both are told, as generated and as answered.
+    """
+    found: dict[str, dict[str, list[Copied]]] = {}
+    for author, texts in written.items():
+        answered = [without_copies(text, learned[author]) for text in texts["twin"]]
+        found[author] = {
+            who: [copied(text, learned[author]) for text in some]
+            for who, some in ((BASE, texts[BASE]), ("twin", texts["twin"]), ("answered", answered))
         }
-        for author in written
-    }
-    twins = [one for texts in found.values() for one in texts["twin"]]
+    generated, answers = (
+        [one for texts in found.values() for one in texts[who]] for who in ("twin", "answered")
+    )
     return {
-        "copied_share_max": max(one.share for one in twins),
-        "copied_words_max": max(one.longest_words for one in twins),
+        "copied_share_max": max(one.share for one in answers),
+        "copied_words_max": max(one.longest_words for one in answers),
+        "copied_generated_share_max": max(one.share for one in generated),
+        "copied_generated_words_max": max(one.longest_words for one in generated),
+        "copied_generated_over": sum(one.share > COPIED_SHARE_MAX for one in generated),
+        "copied_generated": len(generated),
         "copied": {
             author: {
                 who: {

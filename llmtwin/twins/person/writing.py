@@ -32,6 +32,7 @@ TRIES_MAX = 3
 POINTS_MAX = 3
 ABOUT_CHARS_MAX = 2000
 PASSAGES_MAX = 5
+LIKE_MAX = 5
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,11 @@ def write(
     given = found.scorer.best(passages)
     quotes = [*(hit.quote for hit in found.hits), *passages]
     prompt = _prompt(task, found, given, view.memory, question.twin, use)
-    done, text, tries = _original(prompt, [quote.text for quote in quotes], question, view, use)
+    done, text, tries = _original(prompt, [quote.text for quote in passages], question, view, use)
     if not text:
         return Answer(text="I could not write that in words of my own.", outcome=Outcome.UNKNOWN)
     marked, citations = checked(text, quotes, question.text, view.memory, question.twin)
-    copy = copied(text, [quote.text for quote in quotes])
+    copy = copied(text, [*like(text, view.memory, question.twin), *(quote.text for quote in passages)])
     plan: dict[str, Any] = {
         "prompt": prompt,
         "said": text,
@@ -84,6 +85,12 @@ def write(
     )
 
 
+def like(text: str, memory: Memory, twin: str) -> list[str]:
+    """The passages of the person that share the most words with a sentence of the text."""
+    found = (memory.search(twin, text[start:end], LIKE_MAX) for start, end in sentences(text))
+    return list(dict.fromkeys(prompt.text for some in found for prompt in some))
+
+
 def without_copies(text: str, passages: Sequence[str]) -> str:
     """The text without its most copied sentences, until at most 30 % of it is copied."""
     kept = [text[start:end] for start, end in sentences(text)]
@@ -93,9 +100,13 @@ def without_copies(text: str, passages: Sequence[str]) -> str:
 
 
 def _original(
-    prompt: str, passages: Sequence[str], question: Question, view: View, use: Use
+    prompt: str, given: Sequence[str], question: Question, view: View, use: Use
 ) -> tuple[Completion, str, int]:
-    """A completion that copies little, out of a few with other seeds; else what is left of the last one."""
+    """A completion that copies little, out of a few with other seeds; else what is left of the last one.
+
+    It may copy from what it was `given`, and from any passage of the person's: an adapter knows more of them
+    than were found for the prompt.
+    """
     seed = int.from_bytes(hashlib.sha256(question.text.encode()).digest()[:4])
     chat = view.engine.chat(turn(prompt))
     adapters = view.adapters if use.adapter else ()
@@ -103,6 +114,7 @@ def _original(
         request = Request(chat, adapters, TOKENS_MAX, TEMPERATURE, seed=seed + number)
         (done,) = view.engine.generate([request])
         text = _whole(done)
+        passages = [*like(text, view.memory, question.twin), *given]
         if copied(text, passages).share <= COPIED_SHARE_MAX:
             break
     else:
