@@ -81,7 +81,8 @@ bench: base ## how fast this machine tunes and serves
 
 bench-model: demo-model $(VENV)/.test ## model twins on record, in docs/study/model.json; LiteLLM is installed apart, as the peer
 	$(BIN)/python bench/proxy.py out/proxy.json
-	$(BIN)/python bench/model.py out/demo-model/result.json out/proxy.json
+	$(BIN)/python bench/drift.py out/drift.json
+	$(BIN)/python bench/model.py out/demo-model/result.json out/proxy.json out/drift.json
 
 clean: ## remove the virtual environment, caches and out/; what is in LLMTWIN_HOME stays
 	rm -rf $(VENV) out build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,6 +1,6 @@
-"""Puts the figures of model twins on record: the demo's, the proxy's, the gate's and the canaries'.
+"""Puts the figures of model twins on record: the demo's, the proxy's, the alarm's, the gate's, the canaries'.
 
-python bench/model.py DEMO_RESULT PROXY_RESULT [--out docs/study/model.json]
+python bench/model.py DEMO_RESULT PROXY_RESULT DRIFT_RESULT [--out docs/study/model.json]
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ OF_THE_DEMO = (
 
 
 def main() -> None:
-    """Measure what takes minutes, and take the rest from the demo and the proxy's bench."""
+    """Measure what takes minutes, and take the rest from the demo and the other benches."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("demo", type=Path)
     parser.add_argument("proxy", type=Path)
+    parser.add_argument("drift", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/study/model.json"))
     options = parser.parse_args()
     demo = json.loads(options.demo.read_text())
     figures = {name: demo[name] for name in OF_THE_DEMO}
-    figures |= json.loads(options.proxy.read_text())
+    figures |= json.loads(options.proxy.read_text()) | json.loads(options.drift.read_text())
     redactor = Redactor(KEY, partial(chatted, tagger=load_tagger()))
     figures |= model_gate.model_gate() | model_canaries.figures(redactor)
     settings = read_settings()

@@ -31,7 +31,7 @@ from llmtwin.models.transformer import Transformer
 from llmtwin.primary import gating, nearness, place
 from llmtwin.records import Trace, now
 from llmtwin.settings import Settings
-from llmtwin.study import desk_case
+from llmtwin.study import desk_case, probes
 from llmtwin.study.model_report import write_report
 from llmtwin.study.person_demo import make_room
 from llmtwin.study.processes import Child, free_port
@@ -40,13 +40,12 @@ from llmtwin.study.steps import write as write_json
 from llmtwin.twin import Twin
 from llmtwin.twins.gate import decide_so_far
 from llmtwin.twins.model.collect import lessons
-from llmtwin.twins.model.drift import CENSORED, ProbeDrift
+from llmtwin.twins.model.drift import ProbeDrift
 from llmtwin.twins.model.kind import ModelKind
 
 TWIN = "desk"
 ASKERS, BURST = 4, 48
 REPLY_TOKENS_MAX = 48
-PROBES = ("Hello", "Where is my order", "I want a refund", "Who are you")
 ANCHORS, PROBE_TOKENS_MAX = 100, 40
 """How often the desk is checked as it should be; how many probe tokens at most a changed one is asked for."""
 MIRROR_S_MAX = 240.0
@@ -264,14 +263,14 @@ class _Demo:
         moved = tuning.tune(self._model, desk_case.HOUSE, step, start=self._house).lora
         changed = self._desk("changed", moved)
         with self._bar("probes", ANCHORS + PROBE_TOKENS_MAX) as show:
-            tokens = {probe: said[0] for probe, said in _probed(desk, PROBES, {}).items()}
+            tokens = {probe: said[0] for probe, said in probes.ask(desk, {}).items()}
             anchor = []
             for count in range(ANCHORS):
-                anchor.append([said[1] for said in _probed(desk, PROBES, tokens).values()])
+                anchor.append([said[1] for said in probes.ask(desk, tokens).values()])
                 show(count, "as it should be")
             watch = ProbeDrift(anchor)
             while not watch.alarm and watch.observations < PROBE_TOKENS_MAX:
-                watch.update([said[1] for said in _probed(changed, PROBES, tokens).values()])
+                watch.update([said[1] for said in probes.ask(changed, tokens).values()])
                 show(ANCHORS + watch.observations, f"e-value {watch.e_value:.0f}")
         self.figures |= {
             "drift_alarm": watch.alarm,
@@ -286,19 +285,8 @@ class _Demo:
         self.bars.update(task, completed=total)
 
 
-def _request(question: str, tokens_max: int) -> dict[str, Any]:
-    return {
-        "model": "desk",
-        "messages": [{"role": "user", "content": question}],
-        "temperature": 0,
-        "max_tokens": tokens_max,
-        "logprobs": True,
-        "top_logprobs": 20,
-    }
-
-
 def _ask(client: httpx.Client, question: str, session: str) -> None:
-    asked = _request(question, REPLY_TOKENS_MAX)
+    asked = probes.request(question, REPLY_TOKENS_MAX)
     client.post("/chat/completions", json=asked, headers={"x-session-id": session}).raise_for_status()
 
 
@@ -308,26 +296,6 @@ def _wait_for(metrics: str, calls: int) -> int:
     found = text_string_to_metric_families(httpx.get(metrics).raise_for_status().text)
     every = [one.value for family in found if family.name == "llmtwin_mirror" for one in family.samples]
     return calls - int(sum(every))
-
-
-def _probed(url: str, probes: Sequence[str], tokens: dict[str, str]) -> dict[str, tuple[str, float]]:
-    """Of each probe its first token, the likeliest or the one in `tokens`, with its log-probability.
-
-    All are asked at once, as the desk is in use: what batching makes of the numbers is in the anchor, too.
-    """
-
-    def one(probe: str) -> tuple[str, float]:
-        asked = _request(probe, 1)
-        said = httpx.post(f"{url}/chat/completions", json=asked, timeout=300).raise_for_status().json()
-        content = (said["choices"][0].get("logprobs") or {}).get("content")
-        if not content:
-            return "", 0.0  # it ends at once, and says nothing of how likely that was
-        top = {each["token"]: each["logprob"] for each in content[0]["top_logprobs"]}
-        token = tokens.get(probe) or max(top, key=lambda each: top[each])
-        return token, top.get(token, CENSORED)
-
-    with ThreadPoolExecutor(ASKERS) as pool:
-        return dict(zip(probes, pool.map(one, probes), strict=True))
 
 
 def _show(figures: dict[str, Any], out: Path, console: Console) -> None:
