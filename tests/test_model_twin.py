@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from llmtwin.cli import app
 from llmtwin.edge import mirrored
 from llmtwin.edge.store import EdgeStore
-from llmtwin.errors import InputError, NotFound
+from llmtwin.errors import InputError, NotFound, Unavailable
 from llmtwin.memory import Memory
 from llmtwin.models.engine.api import Request, conversation
 from llmtwin.models.engine.torch_engine import TorchEngine
@@ -236,6 +237,17 @@ def test_a_primary_is_an_address_and_only_a_model_has_one(own: Settings) -> None
         assert silent.primary == "http://localhost:9000/v1" and silent.mirror is None
         recorded = shadowing.proxy_options("desk", "127.0.0.1", 8080, 0.5, settings=own).mirror
         assert recorded is not None and recorded.sessions_share == 0.5 and recorded.redact is not None
+
+
+def test_without_the_extra_a_proxy_passes_on_and_says_what_a_mirror_needs(
+    own: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "llmtwin.twins.model.collect", None)
+    with Twin.new("desk", "model", settings=own):
+        place.set_primary("desk", "http://localhost:9000/v1", own)
+        assert shadowing.proxy_options("desk", "127.0.0.1", 8080, settings=own).mirror is None
+        with pytest.raises(Unavailable, match=r"a mirror needs .*llmtwin\[model\]"):
+            shadowing.proxy_options("desk", "127.0.0.1", 8080, 0.5, settings=own)
 
 
 def test_the_command_line_gates_a_version_by_name(own: Settings) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmtwin.edge import mirrored
-from llmtwin.edge.store import SEAL_KEY
-from llmtwin.errors import InputError
+from llmtwin.edge.store import SEAL_KEY, EdgeStore
+from llmtwin.errors import InputError, Unavailable
 from llmtwin.primary.place import checked_address, open_store
 from llmtwin.settings import Settings
 from llmtwin.wire.seal import Sealer, load_or_create
 
 if TYPE_CHECKING:
     from llmtwin.proxy.app import ProxyOptions
+    from llmtwin.twins.model.collect import Hide
 
 
 def proxy_options(
@@ -26,13 +27,13 @@ def proxy_options(
     """A proxy before a twin's primary, which records the share `mirror` (0 to 1) of the sessions.
 
     What is recorded is also asked of the twin, where `twin` is the address of the server that serves it.
-    Raises InputError where no primary is known, the share cannot be, or nothing is recorded to ask of it.
+    Raises InputError where no primary is known, the share cannot be, or nothing is recorded to ask of it, and
+    Unavailable where what finds private things in texts is not installed.
     """
     from llmtwin.primary.nearness import measures
     from llmtwin.proxy.app import ProxyOptions
     from llmtwin.proxy.mirror import MirrorOptions
     from llmtwin.proxy.shadow import TwinOptions
-    from llmtwin.twins.model.collect import Hide
 
     with open_store(name, settings) as store:
         own = store.settings()
@@ -46,6 +47,14 @@ def proxy_options(
             if asked is not None:
                 raise InputError("the twin is asked what is recorded, and nothing is: add --mirror 0.1")
             return ProxyOptions(own.primary, host, port)
-        hide = Hide(Sealer(load_or_create(store.folder / SEAL_KEY)).stand_in_key())
-        recorded = MirrorOptions(mirrored.folder(store), name, hide, mirror, asked, measures())
+        recorded = MirrorOptions(mirrored.folder(store), name, _hide(store), mirror, asked, measures())
         return ProxyOptions(own.primary, host, port, mirror=recorded)
+
+
+def _hide(store: EdgeStore) -> Hide:
+    """What puts stand-ins in place of what is private, under the owner's key."""
+    try:
+        from llmtwin.twins.model.collect import Hide
+    except ImportError as error:
+        raise Unavailable(f"a mirror needs {error.name}: pip install 'llmtwin[model]'") from error
+    return Hide(Sealer(load_or_create(store.folder / SEAL_KEY)).stand_in_key())

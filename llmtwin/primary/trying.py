@@ -70,7 +70,7 @@ def try_change(
         read = checks_on(lines, checks)
         sessions: dict[str, list[Exchange]] = {}
         for line in lines:
-            sessions.setdefault(line.client_id or line.id, []).append(line)
+            sessions.setdefault(line.session, []).append(line)
         with changed(store, change, settings) as client:
             tell(len(lines))
             asked = ([(line.request, line.response) for line in session] for session in sessions.values())

@@ -115,7 +115,7 @@ def _conversations(lines: Sequence[Exchange]) -> tuple[list[Json], list[Json]]:
         except InputError:
             continue
         if turns(line.request):
-            last[line.client_id or line.id] = line
+            last[line.session] = line
     held = [line.request for line in last.values() if is_held_out(line)]
     return [line.request for line in last.values() if not is_held_out(line)], held
 

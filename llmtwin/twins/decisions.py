@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock
 
 from llmtwin.errors import InputError, Untrusted
+from llmtwin.wire.files import sync_folder
 
 FIRST = "0" * 64
 """What the first line holds for the digest of the one before."""
@@ -58,7 +59,7 @@ class Decisions:
                 file.flush()
                 os.fsync(file.fileno())
             if log.head == FIRST:
-                _sync_folder(self._path.parent)
+                sync_folder(self._path.parent)
         return digest
 
     def read(self) -> Log:
@@ -113,12 +114,3 @@ def _checked(line: bytes, number: int, path: Path) -> tuple[Mapping[str, Any], s
 
 def _json(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new file's name is on disk only once its folder is."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
