@@ -190,6 +190,8 @@ def litellm(primary: int) -> Iterator[int]:
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "LITELLM_LOG": "ERROR",
         "LITELLM_MODE": "PRODUCTION",
+        # It is at loopback, and checks no key: our proxy has none to check either.
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
     }
     environment.pop("PYTHONPATH", None)
     command = [program, "--config", config, "--host", HOST, "--port", str(port), "--num_workers", "1"]
