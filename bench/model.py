@@ -35,6 +35,7 @@ def main() -> None:
     demo = json.loads(options.demo.read_text())
     figures = {name: demo[name] for name in OF_THE_DEMO}
     figures |= json.loads(options.proxy.read_text()) | json.loads(options.drift.read_text())
+    del figures["served_logprobs"]
     redactor = Redactor(KEY, partial(chatted, tagger=load_tagger()))
     figures |= model_gate.model_gate() | model_canaries.figures(redactor)
     settings = read_settings()

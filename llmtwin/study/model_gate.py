@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 from llmtwin.twins.gate import OUTSIDE_SHARE, Verdict, decide_so_far
 from llmtwin.twins.intervals import Z_95
-from llmtwin.twins.model.drift import Bets, departures, p_values
+from llmtwin.twins.model.drift import Bets, beyond_noise, departures, p_values
 from llmtwin.twins.sequential import log_capitals
 
 STREAMS = 1000
@@ -162,7 +162,7 @@ def probes(rng: np.random.Generator, streams: int) -> dict[str, Any]:
         "probe_false_alarm": _worst(alarms),
         "probe_false_alarm_token_by_token": _worst(one_by_one),
         f"probe_detected_in_{PROBE_TOKENS_MAX}": min(detected, key=lambda one: one["rate"]),
-        "probe_tokens_to_detect": quantiles(np.concatenate(tokens)),
+        "probe_tokens_simulated": quantiles(np.concatenate(tokens)),
     }
 
 
@@ -179,7 +179,7 @@ def probed(rng: np.random.Generator, anchor: Array, stream: Array) -> NDArray[np
     alarms = np.zeros(stream.shape[:2], bool)
     for at in range(stream.shape[1]):
         apart = departures(known[:, : anchor.shape[1] + at + 1])
-        bets.place(p_values(apart[:, :-1], apart[:, -1], rng.random(len(known))))
+        bets.place(beyond_noise(apart[:, :-1], apart[:, -1], rng.random(len(known))))
         alarms[:, at] = bets.e_values >= 1 / ALPHA
     return alarms
 

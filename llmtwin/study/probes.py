@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from llmtwin.study.model_gate import PROBE_ANCHOR, PROBE_CHECKS, STREAMS, Array, probed, rate
 from llmtwin.study.processes import TIMEOUT_S
-from llmtwin.twins.model.drift import CENSORED
+from llmtwin.twins.model.drift import CENSORED, ProbeDrift
 
 PROBES = ("Hello", "Where is my order", "I want a refund", "Who are you")
 CHECKS = 300
@@ -59,8 +59,19 @@ def ask(url: str, tokens: dict[str, str], probes: Sequence[str] = PROBES) -> dic
         return dict(zip(probes, pool.map(one, probes), strict=True))
 
 
-def while_busy(url: str, checks: int, questions: Sequence[str], advance: Callable[[], object]) -> Array:
-    """The log-probabilities (checks, P) of probes while others ask, and get sampled answers."""
+def tokens_of(url: str) -> dict[str, str]:
+    """The likeliest first token of each probe."""
+    return {probe: said[0] for probe, said in ask(url, {}).items()}
+
+
+def while_busy(
+    url: str,
+    tokens: dict[str, str],
+    checks: int,
+    questions: Sequence[str],
+    advance: Callable[[], object] = lambda: None,
+) -> Array:
+    """The log-probabilities (checks, P) of probes' `tokens` while others ask, and get sampled answers."""
     done = Event()
 
     def others(seed: int) -> None:
@@ -70,7 +81,6 @@ def while_busy(url: str, checks: int, questions: Sequence[str], advance: Callabl
             with suppress(httpx.TimeoutException):
                 httpx.post(f"{url}/chat/completions", json=asked, timeout=TIMEOUT_S).raise_for_status()
 
-    tokens = {probe: said[0] for probe, said in ask(url, {}).items()}
     found = []
     with ThreadPoolExecutor(BUSY) as pool:
         asking = [pool.submit(others, seed) for seed in range(BUSY)]
@@ -83,6 +93,16 @@ def while_busy(url: str, checks: int, questions: Sequence[str], advance: Callabl
         for one in asking:
             one.result()
     return np.array(found)
+
+
+def detected(anchor: Array, changed: Array) -> dict[str, Any]:
+    """After how many probe tokens of a changed model (C, P) the alarm comes; None where it does not."""
+    watch = ProbeDrift(anchor.tolist())
+    for check in changed.tolist():
+        watch.update(check)
+        if watch.alarm:
+            return {"drift_alarm": True, "probe_tokens_to_detect": watch.observations}
+    return {"drift_alarm": False, "probe_tokens_to_detect": None}
 
 
 def false_alarms(

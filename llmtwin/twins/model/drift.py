@@ -20,6 +20,8 @@ ANCHOR_MIN = 10
 """Of fewer numbers, each new one has so few possible ranks that a change would go unseen for long."""
 CENSORED = -9999.0
 """What counts for a log-probability that the model does not tell, being below those that it tells."""
+NOISE_FACTOR = 2.0
+"""So many times the noise on record may a check be off before that speaks for a change."""
 POWERS = np.array([0.1, 0.2, 0.4, 0.6, 0.8])
 CAP = 10
 """The capital is held at so many times what alarms, so that it is soon below once a model is as it was."""
@@ -116,8 +118,10 @@ class ProbeDrift(_Watch):
     departure from the middle of its own measures counts, in units of how they scatter. The anchor is checks
     (N, P) of the model as it should be. Checks must be exchangeable while nothing changes: what batching does
     to the numbers may be common to all probes of a check, but the anchor must have been taken under the loads
-    that come later. Only ranks matter, and a check is worth at most about (N + 1) / 4 as an e-value: a few
-    probes and a hundred checks let the alarm come at the second or third one (`study.model_gate`).
+    that come later. Loads last, so that disturbed checks come in clumps, and are not quite exchangeable: a
+    change has to be beyond twice the noise (`beyond_noise`). Only ranks matter, and a check is worth at most
+    about (N + 1) / 4 as an e-value: a few probes and a hundred checks let the alarm come at the second or
+    third one (`study.model_gate`).
     """
 
     def __init__(self, anchor: Sequence[Sequence[float]], alpha: float = 0.05, seed: int = 0) -> None:
@@ -144,7 +148,7 @@ class ProbeDrift(_Watch):
         new = [CENSORED if logprob is None else _finite(logprob) for logprob in check]
         self._known = np.vstack([self._known, new])
         apart = departures(self._known)
-        self._bets.place(p_values(apart[:-1], apart[-1], self._rng.random()))
+        self._bets.place(beyond_noise(apart[:-1], apart[-1], self._rng.random()))
         return self.e_value
 
     @property
@@ -162,6 +166,14 @@ def p_values(known: Array, new: Array | float, chance: Array | float) -> Array:
     level = (known == np.asarray(new)[..., None]).sum(axis=-1)
     found: Array = (above + chance * (level + 1)) / (known.shape[-1] + 1)
     return found
+
+
+def beyond_noise(known: Array, new: Array, chance: Array | float) -> Array:
+    """As `p_values`, of departures, as if the new one were NOISE_FACTOR times smaller.
+
+    That only makes the p-value larger: it stays valid, and alarms less where checks hang together.
+    """
+    return p_values(known, new / NOISE_FACTOR, chance)
 
 
 def departures(checks: Array) -> Array:
