@@ -57,6 +57,7 @@ def test_persons_become_twins_that_are_asked_and_write_and_all_is_told(
     assert figures["verifier"]["chunks"].keys() == {*twins, MILTON}
     assert all(figures[f"tune_{name}"] > 0 for name in ("seconds", "tokens_per_s", "peak_rss_mb"))
     assert figures["abstain_unknown_n"] == dict.fromkeys(twins, options.cases)
+    assert figures["abstain_known_n"] == figures["cited_right_n"] == dict.fromkeys(twins, options.cases)
     assert figures["note"] == PUBLIC
     page = html.unescape((options.out / "report.html").read_text())
     assert PUBLIC in page and "<svg" in page and not re.search(r'(?:src|href)="(?!#)', page)

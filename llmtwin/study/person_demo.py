@@ -31,7 +31,7 @@ from llmtwin.models.engine.torch_engine import TorchEngine
 from llmtwin.records import Answer, Command, Description, Outcome, Question, now, twin_id
 from llmtwin.settings import Settings
 from llmtwin.study import person_figures, voices
-from llmtwin.study.authors import MILTON, TIL, Author, documents, draw, notes, parts, poets, prose, write_out
+from llmtwin.study.authors import MILTON, TIL, Author, draw, notes, parts, poets, prose, write_out
 from llmtwin.study.measure import together
 from llmtwin.study.person_questions import questions
 from llmtwin.study.person_report import plot_attribution
@@ -43,9 +43,11 @@ from llmtwin.twin import Twin
 from llmtwin.twins.kind import View
 from llmtwin.twins.person.answer import answer
 from llmtwin.twins.person.chunks import passages
+from llmtwin.twins.person.clean import cleaned
 from llmtwin.twins.person.remember import TEXT_CHARS_MAX
 from llmtwin.twins.person.retrieve import says_the_same
-from llmtwin.twins.person.sources.items import Item
+from llmtwin.twins.person.sources.items import Item, Me
+from llmtwin.twins.person.sources.read import read
 from llmtwin.twins.person.writing import Use
 
 COHORT = MARK = "demo"
@@ -197,7 +199,9 @@ class _Demo:
     def _ask(self, name: str) -> None:
         """Ask about what was written, what others wrote, and what nobody did."""
         options = self.options
-        written = passages_of(documents(self._folder(name)))
+        # As the twin read them: the ids of its passages are made of where its documents lie.
+        read_by_twin = filter(None, map(cleaned, read([self._folder(name)], Me()).items))
+        written = passages_of(tuple(read_by_twin))
         own = [one for one in written if self._memory.prompt(twin_id(name, one.id))]
         others = [
             passage
