@@ -172,7 +172,7 @@ def test_a_good_canary_stays_and_is_promoted_once_it_passes(desk: Desk, adapters
 def test_a_promoted_version_that_fails_later_is_rolled_back(desk: Desk, adapters: Adapters) -> None:
     desk.record(3)
     good, bad = desk.publish(adapters.learned), desk.publish(adapters.nothing)
-    gating.keep(desk.store, bad, good, gating.gate("desk", bad, good, desk.own), Action.PROMOTE)
+    gating.keep(desk.store, bad, good, gating.judge(desk.store, bad, good, desk.own), Action.PROMOTE)
     looked = canary.look("desk", desk.own)
     assert looked and looked.action is Action.NONE and desk.answering() == (bad, None)
     desk.record(ENOUGH)

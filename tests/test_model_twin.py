@@ -19,7 +19,7 @@ from llmtwin.memory import Memory
 from llmtwin.models.engine.api import Request, conversation
 from llmtwin.models.engine.torch_engine import TorchEngine
 from llmtwin.models.lora import Lora
-from llmtwin.primary import gating, nearness, place, shadowing
+from llmtwin.primary import canary, gating, nearness, place, shadowing
 from llmtwin.records import Description, Question
 from llmtwin.settings import Settings
 from llmtwin.twin import Twin
@@ -109,7 +109,7 @@ def test_a_twin_learns_replies_and_none_of_held_out_sessions(twin: Twin, own: Se
 
 def test_a_gate_finds_the_nearer_one_nearer_and_logs_what_it_said(twin: Twin, own: Settings) -> None:
     version = twin.tune(options=QUICK).card.version
-    found = gating.gate("desk", version, settings=own)
+    found = canary.rule("desk", version, settings=own).found
     assert found.difference > 0
     assert found.verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)
     if found.verdict is Verdict.INCONCLUSIVE:
@@ -120,7 +120,7 @@ def test_a_gate_finds_the_nearer_one_nearer_and_logs_what_it_said(twin: Twin, ow
     log = Decisions(own.edge_folder / "desk" / gating.DECISIONS).verify()
     assert [entry["candidate"] for entry in log.entries] == [version]
     with pytest.raises(NotFound, match="version 9"):
-        gating.gate("desk", 9, settings=own)
+        canary.rule("desk", 9, settings=own)
 
 
 def test_a_version_further_from_the_primary_is_not_published(twin: Twin, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from llmtwin.errors import InputError
 from llmtwin.settings import Settings, read_settings
 from llmtwin.study.region import region, settings
 from llmtwin.study.steps import Steps
@@ -32,6 +33,12 @@ def test_a_region_has_as_many_facts_as_it_should_of_devices_with_a_house_and_no_
     assert all(" House " in one.device for one in found)
     assert found == settings(region(200, seed=3)) != settings(region(200, seed=4))
     assert found[:50] == settings(region(50, seed=3))
+
+
+def test_more_facts_than_all_houses_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmtwin.study.region.HOUSES", ("Acacia",))
+    with pytest.raises(InputError, match="all 1 houses have"):
+        region(1000)
 
 
 @pytest.mark.base

@@ -38,19 +38,6 @@ class Action(StrEnum):
     ROLL_BACK = "rollback"
 
 
-def gate(name: str, candidate: int, in_use: int | None = None, settings: Settings | None = None) -> SoFar:
-    """Whether a version may take the place of another, or of the base, by held-out sessions so far.
-
-    It may be looked at as often as one likes. The decision is kept in the twin's log, whose lines are
-    chained. Raises as `judge`.
-    """
-    settings = settings or read_settings()
-    with open_store(name, settings) as store:
-        found = judge(store, candidate, in_use, settings)
-        keep(store, candidate, in_use, found)
-    return found
-
-
 def judge(store: EdgeStore, candidate: int, in_use: int | None, settings: Settings) -> SoFar:
     """The verdict on a version in place of another, or of the base where that is None.
 

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import torch
 
-from llmtwin.errors import InputError, Unavailable
+from llmtwin.errors import Unavailable
 from llmtwin.models.base import Base, find_base, probe_dtype
 from llmtwin.models.engine.cache import Adapters
 from llmtwin.models.lora import Lora
@@ -26,15 +26,16 @@ from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import Progress, TuneOptions, tune
 from llmtwin.records import Example, Prompt
 from llmtwin.study.efficiency import w_next
+from llmtwin.study.region import region as whole_region
+from llmtwin.study.region import settings
 from llmtwin.study.search import MIDNIGHT, STEP
 from llmtwin.twins.home.encode import Encoder
-from llmtwin.twins.home.facts import answer, question
+from llmtwin.twins.home.facts import example
 from llmtwin.twins.home.observe import observe
 from llmtwin.twins.home.simulator import Home
 from llmtwin.twins.home.sources import read_states
 from llmtwin.wire.codec import encode_prompts
 
-HOMES_MAX = 200
 LOADS = 5
 STEP_TOKENS = 384
 """Of a step of full-parameter training: as many as our trainer has in a batch."""
@@ -55,19 +56,8 @@ def clock_hz() -> float:
 
 
 def region(records: int, seed: int) -> list[Example]:
-    """So many private facts of a region of simulated homes, as one adapter learns them."""
-    found: list[Example] = []
-    for number in range(1, HOMES_MAX + 1):
-        name = f"home{number}"
-        states = json.dumps(Home(seed, name).states(MIDNIGHT)).encode()
-        for one in observe(read_states(states).entities):
-            if one.private and not one.sealed:
-                prompt = question(f"{one.device} of {name}", one.property)
-                said = answer(one.fact.value, one.fact.unit)
-                found.append(Example(prompt=prompt, completion=said, path=f"{name}/{one.fact.path}"))
-        if len(found) >= records:
-            return found[:records]
-    raise InputError(f"{HOMES_MAX} homes have {len(found)} private facts, not {records}: ask for fewer")
+    """So many private facts of a region of homes, as one adapter learns them. Raises as `study.region`."""
+    return [example(one) for one in settings(whole_region(records, seed))]
 
 
 def example_bytes(examples: Sequence[Example]) -> int:

@@ -28,7 +28,7 @@ from llmtwin.models.distil import distil, divergences
 from llmtwin.models.gguf import write_gguf
 from llmtwin.models.lora import Lora, interpolated
 from llmtwin.models.transformer import Transformer
-from llmtwin.primary import gating, nearness, place
+from llmtwin.primary import canary, gating, nearness, place
 from llmtwin.records import Trace, now
 from llmtwin.settings import Settings
 from llmtwin.study import desk_case, probes
@@ -243,7 +243,7 @@ class _Demo:
         ]
         options = replace(ModelKind().tuning(), epochs_max=1, epochs_falling=1)
         with self._bar("two candidates at the gate", 2) as show:
-            good = gating.gate(TWIN, self._versions[-1], self._versions[0], settings=self._settings)
+            good = canary.rule(TWIN, self._versions[-1], self._versions[0], self._settings).found
             show(1, good.verdict)
             bad = distil(self._model, moved[: len(moved) // 2], options).lora
             scores = gating.scores(TWIN, [bad, self._loras[-1]], self._settings)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from llmtwin.errors import InputError
 from llmtwin.records import Observation
 from llmtwin.twins.home.observe import observe
 from llmtwin.twins.home.simulator import Home
@@ -30,7 +31,7 @@ State = dict[str, Any]
 def region(count: int = FACTS, seed: int = 0) -> list[State]:
     """A dump in which so many settings can be learned, none of them a secret, with the devices they are of.
 
-    There are fewer where all houses together have fewer.
+    Raises InputError where all houses together have fewer.
     """
     kept: list[State] = []
     left = count
@@ -39,8 +40,8 @@ def region(count: int = FACTS, seed: int = 0) -> list[State]:
         kept += some
         left -= len(settings(some))
         if not left:
-            break
-    return kept
+            return kept
+    raise InputError(f"all {len(HOUSES)} houses have {count - left} settings, not {count}: ask for fewer")
 
 
 def with_settings(states: Sequence[State], count: int) -> list[State]:
