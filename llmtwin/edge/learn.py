@@ -97,10 +97,10 @@ def learn(
     if not all(is_kept):
         _keep_facts([right for right, kept in zip(recalled, is_kept, strict=True) if kept])
     heard = _heard(transformer, step or lessons, runs[-1].lora, rival)
-    figures = _figures(recalled, lessons, len(preferred), runs) | heard.figures
+    said = _figures(recalled, lessons, len(preferred), runs) | heard.figures
     notes = (*_notes(voice, step, rival), *heard.notes)
     data = data_hash(facts, lessons)
-    manifest = _publish(store, runs[-1].lora, base, skill, data, figures, notes, key)
+    manifest, figures = _publish(store, runs[-1].lora, base, skill, data, said, notes, key)
     store.note_learned(manifest.version, lessons.learned, known.documents)
     for name in CHECKPOINTS:
         (store.folder / name).unlink(missing_ok=True)
@@ -116,8 +116,8 @@ def _publish(
     figures: dict[str, float],
     notes: tuple[str, ...],
     key: Ed25519PrivateKey,
-) -> Manifest:
-    """Queue an adapter as the next version, with how large it is."""
+) -> tuple[Manifest, dict[str, float]]:
+    """Queue an adapter as the next version; its manifest, and its figures with how large it is."""
     with tempfile.TemporaryDirectory(dir=store.folder) as scratch:
         folder = Path(scratch)
         lora.save(folder, base.name)
@@ -129,7 +129,7 @@ def _publish(
             figures=figures | {"adapter_bytes": float((folder / WEIGHTS).stat().st_size)},
             notes=notes,
         )
-        return publish.publish(store, made, key, store.description())
+        return publish.publish(store, made, key, store.description()), made.figures
 
 
 def _step(lessons: Lessons, rival: InUse | None, seed: int) -> Lessons | None:
