@@ -14,20 +14,24 @@ from typing import Any
 import pytest
 import torch
 
+from llmtwin.edge.learn import learn
+from llmtwin.edge.store import KEY as KEY_FILE
 from llmtwin.edge.store import SEAL_KEY, EdgeStore
 from llmtwin.errors import Conflict
 from llmtwin.models.distil import divergences
 from llmtwin.models.lora import Lora
 from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import Progress
+from llmtwin.records import Card
 from llmtwin.serving import base
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twin import Twin
 from llmtwin.twins.model.collect import Hide, is_held_out, lessons
 from llmtwin.twins.model.exchange import Exchange
 from llmtwin.twins.model.kind import ModelKind
-from llmtwin.wire.package import WEIGHTS
-from llmtwin.wire.seal import KEY_BYTES, Sealer
+from llmtwin.wire.package import CARD, WEIGHTS
+from llmtwin.wire.seal import KEY_BYTES, Sealer, load_or_create
+from llmtwin.wire.sign import load_key
 from tests.models import tiny_base
 
 COUNT = 40
@@ -208,3 +212,14 @@ def test_a_step_that_was_killed_goes_on_where_it_was(twin: Twin, own: Settings, 
     with Twin.open("desk", other) as uninterrupted:
         uninterrupted.watch()
     assert weights(own, 2).read_bytes() == weights(other, 2).read_bytes()
+
+
+def test_what_was_learned_says_of_itself_what_its_card_says(twin: Twin, own: Settings) -> None:
+    folder = own.edge_folder / "desk"
+    with EdgeStore(folder) as store:
+        sealer = Sealer(load_or_create(folder / SEAL_KEY))
+        found = learn(store, Transformer(base(own)), sealer, load_key(folder / KEY_FILE), QUICK)
+        card = Card.model_validate_json((store.adapter_folder(found.manifest.version) / CARD).read_bytes())
+        weights = store.adapter_folder(found.manifest.version) / WEIGHTS
+    assert found.figures == card.figures
+    assert found.figures["adapter_bytes"] == weights.stat().st_size
