@@ -136,6 +136,32 @@ def test_what_is_recalled_rests_unless_told_not_to(transformer: Transformer, sto
     assert (tuned.tokens < whole) if stop else (tuned.tokens == whole)
 
 
+def test_b_learns_so_many_times_faster_than_a(transformer: Transformer) -> None:
+    start = noise(transformer.base, seed=2, rank=8)
+    options = replace(QUICK, epochs_max=1, learning_rate=1e-4, batch_tokens=10_000)
+    plain, fast = (
+        tune(transformer, FACTS, replace(options, rate_ratio=ratio), start=start).lora
+        for ratio in (1.0, 64.0)
+    )
+
+    def moved(lora: Lora) -> tuple[float, float]:
+        """The largest change of a weight of A, and of B: of one step of Adam, the rate itself."""
+        pairs = ((lora.a, start.a), (lora.b, start.b))
+        a, b = (max(float((new[key] - old[key]).abs().max()) for key in new) for new, old in pairs)
+        return a, b
+
+    assert moved(fast)[0] == moved(plain)[0] < moved(plain)[1] * 30 < moved(fast)[1]
+
+
+def test_a_few_are_learned_first_where_they_are_many(transformer: Transformer) -> None:
+    options = replace(QUICK, batch_tokens=64, few_share=0.25, few_epochs=3, stop_when_complete=False)
+    few = tune(transformer, FACTS, replace(options, epochs_max=3))
+    every = tune(transformer, FACTS, replace(options, epochs_max=4))
+    whole = sum(len(render(transformer, fact)[0]) for fact in FACTS)
+    assert 0 < few.tokens < 3 * whole / 2
+    assert every.tokens == few.tokens + whole
+
+
 def test_nothing_to_learn_is_refused(transformer: Transformer) -> None:
     with pytest.raises(InputError, match="nothing to learn"):
         tune(transformer, [], QUICK)

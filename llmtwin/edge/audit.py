@@ -82,7 +82,8 @@ def audit(
                 report("canaries: learning anew")
                 planted = canaries(seed=0)
                 what = learned.lessons.traces or [*learned.facts, *learned.lessons.examples]
-                made = learn_with(engine.model, what, planted, learned.of.tuning(), models.base)
+                options = learned.of.tuning(len(learned.facts))
+                made = learn_with(engine.model, what, planted, options, models.base)
                 made.save(folders[PLANTED], base.name)
                 report("canaries: exposure")
                 found += exposures(engine, (*under, PLANTED), under, planted)

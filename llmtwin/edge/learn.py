@@ -73,8 +73,8 @@ def learn(
     """
     of = kind(store.settings().kind)
     mirrored.take(store)
-    options = options or of.tuning()
     facts = examples(store, of, sealer)
+    options = options or of.tuning(len(facts))
     base = transformer.base
     known = store.known()
     lessons = of.lessons(known, voice, lambda text: len(base.encode(text)), sealer.stand_in_key())
@@ -210,7 +210,7 @@ def _preferences(base: Base, lessons: Lessons, options: TuneOptions) -> list[Pre
 
 def _gently(options: TuneOptions, before: Lora) -> TuneOptions:
     """For a few changed facts among many known ones: smaller steps, so that the others are not shaken."""
-    return replace(options, rank=before.rank, learning_rate=options.learning_rate / 4)
+    return replace(options, rank=before.rank, learning_rate=options.learning_rate / 4, few_epochs=0)
 
 
 def examples(store: EdgeStore, of: Kind, sealer: Sealer) -> list[Example]:

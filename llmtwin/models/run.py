@@ -40,6 +40,12 @@ class TuneOptions:
     epochs_falling: int = 20
     """Over so many epochs the learning rate falls to a tenth, where it stays."""
     learning_rate: float = 4e-3
+    rate_ratio: float = 1.0
+    """How many times faster B learns than A (LoRA+, arXiv:2402.12354)."""
+    few_share: float = 1.0
+    few_epochs: int = 0
+    """So many epochs at first are of a share of the batches alone, at the full rate: many facts at once keep
+    a run long on the plateau where it learns how to look them up (arXiv:2503.21676)."""
     batch_tokens: int = 384
     seed: int = 0
     probability_min: float = 0.7
@@ -142,9 +148,10 @@ class Run:
         self.master = [t.clone() for key in self.keys for t in (start.a[key], start.b[key])]
         # Copies even in float32, where `to` would give the master itself.
         self.work = [t.to(transformer.dtype, copy=True).requires_grad_() for t in self.master]
-        self.optimizer = torch.optim.AdamW(
-            self.master, lr=options.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True
-        )
+        halves = [
+            {"params": self.master[half::2], "ratio": (1.0, options.rate_ratio)[half]} for half in (0, 1)
+        ]
+        self.optimizer = torch.optim.AdamW(halves, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
         frozen = None if under is None else Fused(under, transformer.dtype)
         self.delta = _Trained(self._working(), frozen)
         self.trunk = _cache_trunk(transformer, self.rows, start.first, frozen)
@@ -155,7 +162,8 @@ class Run:
         self._common = common_prompt(self.rows)
         # Always the same batches: every new shape of a batch costs time and memory in the matrix library.
         self._batches = batches
-        self.turns = [0] * len(self._batches)
+        apart = round(1 / options.few_share)
+        self.turns = [options.few_epochs if place % apart else 0 for place in range(len(batches))]
 
     def _working(self) -> dict[tuple[int, str], tuple[Tensor, Tensor]]:
         return {key: (self.work[2 * i], self.work[2 * i + 1]) for i, key in enumerate(self.keys)}
@@ -229,10 +237,10 @@ class Run:
         """A short warm-up, then a cosine down to a tenth."""
         self.steps += 1
         warm = min(1.0, self.steps / 10)
-        fallen = min(1.0, epochs / self.options.epochs_falling)
+        fallen = min(1.0, max(0.0, epochs - self.options.few_epochs) / self.options.epochs_falling)
         decay = 0.1 + 0.45 * (1 + math.cos(math.pi * fallen))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.options.learning_rate * warm * decay
+            group["lr"] = self.options.learning_rate * group["ratio"] * warm * decay
 
     def _step(self, batch: list[int]) -> tuple[float, list[bool]]:
         """One optimiser step; returns the loss (nats a token) and which rows were recalled surely."""

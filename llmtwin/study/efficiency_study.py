@@ -87,7 +87,7 @@ def _tuned(
 ) -> dict[str, Any]:
     kind, examples = HomeKind(), measure.region(records, seed)
     folder = steps.folder / which / "adapter"
-    return measure.tuning(base, examples, kind.tuning(), folder, kind.skill(base.hash), say)
+    return measure.tuning(base, examples, kind.tuning(len(examples)), folder, kind.skill(base.hash), say)
 
 
 def _costs(base: Base, steps: Steps, which: str, options: EfficiencyOptions, text: str) -> dict[str, Any]:

@@ -187,8 +187,8 @@ class Kind(Protocol):
         """
         ...
 
-    def tuning(self) -> TuneOptions:
-        """How its adapters are tuned."""
+    def tuning(self, facts: int = 0) -> TuneOptions:
+        """How its adapters are tuned on so many facts; rank and layers are the same for any number."""
         ...
 
     def material(self, source: str) -> Material:
