@@ -162,6 +162,17 @@ def test_a_few_are_learned_first_where_they_are_many(transformer: Transformer) -
     assert every.tokens == few.tokens + whole
 
 
+def test_only_wanted_places_come_out_as_they_would_among_all(transformer: Transformer) -> None:
+    base, layers = transformer.base, range(transformer.config.layers)
+    ids = torch.tensor([base.encode(base.chat(turn(fact.prompt)))[:16] for fact in FACTS[:3]])
+    rope, attend = transformer.rope(torch.arange(16)[None]), causal(16, torch.float32)
+    delta = Fused(noise(base, seed=3), torch.float32)
+    whole = transformer.run(transformer.embed(ids), rope, attend, layers, delta)
+    wanted = (torch.tensor([2, 0, 0]), torch.tensor([15, 3, 9]))
+    some = transformer.run(transformer.embed(ids), rope, attend, layers, delta, wanted)
+    torch.testing.assert_close(some, whole[wanted])
+
+
 def test_nothing_to_learn_is_refused(transformer: Transformer) -> None:
     with pytest.raises(InputError, match="nothing to learn"):
         tune(transformer, [], QUICK)

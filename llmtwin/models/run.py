@@ -192,10 +192,19 @@ class Run:
         self.history.append(self._progress(1.0, losses, speed))
         # The rows were judged before each step changed the weights: judge once more before believing it.
         if self.options.stop_when_complete and self.history[-1].recall >= 0.98:
-            for place, batch in enumerate(self._batches):
-                self._note(place, self._sure(batch, self.options.probability_min))
-            self.complete = all(self.sure)
+            self.complete = self._complete()
         self.epoch += 1
+
+    def _complete(self) -> bool:
+        """Judge all rows anew: first the batches that still had an unsure one, and the others if none has."""
+        unsure = [not all(self.sure[row] for row in batch) for batch in self._batches]
+        for which in (True, False):
+            for place, batch in enumerate(self._batches):
+                if unsure[place] is which:
+                    self._note(place, self._sure(batch, self.options.probability_min))
+            if not all(self.sure):
+                return False
+        return True
 
     def _note(self, place: int, sure: list[bool]) -> None:
         """A batch of rows that are all recalled rests for an epoch."""
@@ -283,10 +292,10 @@ class Run:
             attend = recording(causal(common, model.dtype), before)
             model.run(self.trunk[0][None, :common], self._rope(0, common), attend, layers, self.delta)
         attend = causal(length, model.dtype, before, self.start.first)
-        x = model.run(x, self._rope(common, length), attend, layers, self.delta)
         count = len(owners)
         owner, at, target = (filled(each, rounded(count)) for each in (owners, places, targets))
-        return model.token_logprobs(x[owner, at], target)[:count], owner[:count]
+        x = model.run(x, self._rope(common, length), attend, layers, self.delta, (owner, at))
+        return model.token_logprobs(x, target)[:count], owner[:count]
 
     def _rope(self, first: int, length: int) -> tuple[Tensor, Tensor]:
         return self.transformer.rope(torch.arange(first, first + length)[None])

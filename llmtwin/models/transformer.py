@@ -22,13 +22,15 @@ PROJECTIONS = ("qkv", "o", "gate_up", "down")
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, q (B, heads, T, D), k (B, kv_heads, T, D), v) -> attention output (B, heads, T, D)."""
+Places = tuple[Tensor, Tensor]
+"""Some places of a batch: the row (N) and the position (N) of each."""
 
 
 class Delta(Protocol):
     """What adapters add to a projection of a layer."""
 
     def add(self, layer: int, projection: str, x: Tensor, y: Tensor) -> Tensor:
-        """`y` (B, T, out) plus the adapter's share for input `x` (B, T, in)."""
+        """`y` (..., out) plus the adapter's share for input `x` (..., in)."""
         ...
 
 
@@ -99,14 +101,25 @@ class Transformer:
         attend: Attend,
         layers: range,
         delta: Delta | None = None,
+        wanted: Places | None = None,
     ) -> Tensor:
-        """Push hidden states x (B, T, hidden) through `layers`; the final norm is left to `logits`."""
+        """Push hidden states x (B, T, hidden) through `layers`; the final norm is left to `logits`.
+
+        Where only some places are `wanted`, those alone come out, as (N, hidden): above the last layer's keys
+        and values no other place matters.
+        """
         for index in layers:
-            x = self._run_layer(index, x, rope, attend, delta)
+            x = self._run_layer(index, x, rope, attend, delta, wanted if index == layers[-1] else None)
         return x
 
     def _run_layer(
-        self, index: int, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend, delta: Delta | None
+        self,
+        index: int,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        attend: Attend,
+        delta: Delta | None,
+        wanted: Places | None,
     ) -> Tensor:
         layer, config = self.layers[index], self.config
         rows, length, _ = x.shape
@@ -119,8 +132,11 @@ class Transformer:
         qkv = project("qkv", h, layer.qkv, layer.qkv_bias)
         heads = qkv.view(rows, length, -1, config.head_dim).transpose(1, 2)
         q, k, v = torch.split(heads, [config.heads, config.kv_heads, config.kv_heads], dim=1)
-        attended = attend(index, _rotate(q, rope), _rotate(k, rope), v)
-        x = x + project("o", attended.transpose(1, 2).reshape(rows, length, -1), layer.o)
+        attended = attend(index, _rotate(q, rope), _rotate(k, rope), v).transpose(1, 2)
+        attended = attended.reshape(rows, length, -1)
+        if wanted is not None:
+            x, attended = x[wanted], attended[wanted]
+        x = x + project("o", attended, layer.o)
         h = F.rms_norm(x, (config.hidden,), layer.post_norm, config.norm_eps)
         gate, up = project("gate_up", h, layer.gate_up).chunk(2, dim=-1)
         return x + project("down", F.silu(gate) * up, layer.down)
