@@ -278,8 +278,8 @@ def _insert(database: sqlite3.Connection, prompt: Prompt, rows: list[Row], said:
             raise Conflict(f"prompt {prompt.id} is already there and says something else: give it a new id")
         return False
     ((number,),) = database.execute(
-        "INSERT INTO prompts (id, twin, at, text, words) VALUES (?, ?, ?, ?, ?) RETURNING number",
-        (prompt.id, *columns, len(said)),
+        "INSERT INTO prompts (id, twin, at, text) VALUES (?, ?, ?, ?) RETURNING number",
+        (prompt.id, *columns),
     ).fetchall()
     words.add(database, prompt.twin, number, said)
     database.executemany(f"INSERT INTO facts ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)

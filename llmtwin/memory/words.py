@@ -1,9 +1,10 @@
 """The words of prompts, and the prompts that fit words best. It knows no transaction and no facts.
 
-Each twin has an index of its own: what others said changes no rank and is in no search's way. A search looks,
-for each of its words, at the newest prompts that hold it, and ranks all of these by BM25 over everything that
-the twin said. So it takes no longer as the history grows, and gives up old prompts whose every word is in
-many newer ones. Only filters (`Only`) let it go back until enough prompts pass them, however far that is.
+Each twin has an index of its own: what others said changes no rank and is in no search's way. A search takes
+the newest prompts that hold its rarest word, then those of the next rare one, until there are enough to rank,
+which it does by BM25 over all that the twin said. So it takes no longer as the history grows. What it gives
+up is old prompts whose every word is held by many newer ones. A filter (`Only`) is applied on the way: such a
+search goes back as far as it must.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from heapq import nsmallest
+from collections.abc import Collection, Sequence
+from heapq import nlargest
 from math import log
 from typing import NamedTuple
 
 from llmtwin.memory.only import Only
 
 WORDS_ASKED_MAX = 64
-# So many prompts for each word of a search compete for one place of its result.
-NEWEST_PER_PLACE = 10
+# So many prompts are enough to choose from, in all and for each that is wanted.
+CANDIDATES_MIN = 200
+CANDIDATES_PER_PLACE = 20
 # BM25 as in FTS5, https://sqlite.org/fts5.html#the_bm25_function: a word that most prompts hold still counts.
 K1 = 1.2
 B = 0.75
@@ -60,9 +62,9 @@ def add(database: sqlite3.Connection, twin: str, number: int, words: Sequence[st
         [(twin, word) for word in counts],
     )
     database.executemany(
-        """INSERT INTO words_in_prompts (word, prompt, count)
-           SELECT number, ?, ? FROM words WHERE twin = ? AND word = ?""",
-        [(number, count, twin, word) for word, count in counts.items()],
+        """INSERT INTO words_in_prompts (word, prompt, count, length)
+           SELECT number, ?, ?, ? FROM words WHERE twin = ? AND word = ?""",
+        [(number, count, len(words), twin, word) for word, count in counts.items()],
     )
     database.execute(
         """INSERT INTO words_of_twins (twin, prompts, words) VALUES (?, 1, ?)
@@ -107,64 +109,67 @@ def best(database: sqlite3.Connection, twin: str, text: str, limit: int, only: O
     """The ids of the twin's prompts that fit the words of any text best; of equals the latest first."""
     (asked,) = split(database, [text.encode(errors="ignore").decode()])  # SQLite takes no lone surrogates
     known = _known(database, twin, set(asked[:WORDS_ASKED_MAX]))
-    if not known:
-        return []
-    held = _held(database, twin, known.values(), limit * NEWEST_PER_PLACE, only)
-    prompts, total = database.execute(
-        "SELECT prompts, words FROM words_of_twins WHERE twin = ?", (twin,)
-    ).fetchone()
     words = [known[word] for word in asked[:WORDS_ASKED_MAX] if word in known]
-    parts = [(held[word], _rarity(word.prompts, prompts)) for word in words]
+    enough = max(CANDIDATES_MIN, limit * CANDIDATES_PER_PLACE)
+    scores = _bm25(database, twin, words, _candidates(database, twin, set(words), enough, only))
+    least = min(nlargest(limit, scores.values()), default=0.0)
+    finalists = [number for number, score in scores.items() if score >= least]
     rows = database.execute(
-        "SELECT number, prompts.id, at, words FROM json_each(?) CROSS JOIN prompts ON number = value",
-        (json.dumps(list(set().union(*held.values()))),),
+        "SELECT number, at, prompts.id FROM json_each(?) CROSS JOIN prompts ON number = value",
+        (json.dumps(finalists),),
     )
-    ranked = ((-_bm25(parts, number, length * prompts / total), -at, id) for number, id, at, length in rows)
-    return [prompt_id for _, _, prompt_id in nsmallest(limit, ranked)]
+    ranked = sorted((-scores[number], -at, prompt_id) for number, at, prompt_id in rows)
+    return [prompt_id for _, _, prompt_id in ranked[:limit]]
 
 
 def _known(database: sqlite3.Connection, twin: str, words: Collection[str]) -> dict[str, Word]:
     rows = database.execute(
-        """SELECT word, number, prompts FROM json_each(?) CROSS JOIN words ON twin = ? AND word = value""",
+        "SELECT word, number, prompts FROM json_each(?) CROSS JOIN words ON twin = ? AND word = value",
         (json.dumps(list(words)), twin),
     )
     return {word: Word(number, prompts) for word, number, prompts in rows}
 
 
-def _held(
-    database: sqlite3.Connection, twin: str, words: Collection[Word], newest: int, only: Only
-) -> dict[Word, dict[int, int]]:
-    """How often prompts hold each word: of the newest of every word, all that hold it, by number."""
+def _candidates(
+    database: sqlite3.Connection, twin: str, words: Collection[Word], enough: int, only: Only
+) -> set[int]:
+    """The numbers of the newest prompts of each word, the rarest word first, until there are enough."""
     condition, parameters = only.sql(twin)
     filtered = "CROSS JOIN prompts ON number = prompt" if condition else ""
-    walk = f"""SELECT prompt, count FROM words_in_prompts {filtered} WHERE word = ?{condition}
-               ORDER BY prompt DESC LIMIT ?"""
-    held = {word: dict(database.execute(walk, (word.number, *parameters, newest))) for word in words}
-    candidates = set().union(*held.values())
-    for word, counts in held.items():
-        if len(counts) == newest:  # older ones, which are here for other words, may hold this one, too
-            older = [number for number in candidates if number < min(counts)]
-            counts.update(_counts(database, word, older))
-    return held
+    newest = f"""SELECT prompt FROM words_in_prompts {filtered} WHERE word = ?{condition}
+                 ORDER BY prompt DESC LIMIT ?"""
+    found: set[int] = set()
+    for word in sorted(words, key=lambda one: (one.prompts, one.number)):
+        if len(found) < enough:
+            rows = database.execute(newest, (word.number, *parameters, enough))
+            found.update(number for (number,) in rows)
+    return found
 
 
-def _counts(database: sqlite3.Connection, word: Word, prompts: Sequence[int]) -> dict[int, int]:
-    rows = database.execute(
-        "SELECT prompt, count FROM json_each(?) CROSS JOIN words_in_prompts ON word = ? AND prompt = value",
-        (json.dumps(prompts), word.number),
-    )
-    return dict(rows)
+def _bm25(
+    database: sqlite3.Connection, twin: str, words: Sequence[Word], candidates: Collection[int]
+) -> dict[int, float]:
+    """The score of each candidate, by number; a word that is asked twice counts twice."""
+    (prompts, length), numbers = _size(database, twin), json.dumps(list(candidates))
+    held = {word: _held(database, word, numbers) for word in set(words)}
+    scores = dict.fromkeys(candidates, 0.0)
+    for word in words:
+        rarity = max(RARITY_MIN, log((prompts - word.prompts + 0.5) / (word.prompts + 0.5)))
+        for number, count, of in held[word]:
+            scores[number] += rarity * (count * (K1 + 1) / (count + K1 * (1 - B + B * of / length)))
+    return scores
 
 
-def _bm25(parts: Sequence[tuple[Mapping[int, int], float]], number: int, length: float) -> float:
-    """The score of a prompt whose length is so many times the mean."""
-    damping = K1 * (1 - B + B * length)
-    return sum(
-        rarity * counts[number] * (K1 + 1) / (counts[number] + damping)
-        for counts, rarity in parts
-        if number in counts
-    )
+def _size(database: sqlite3.Connection, twin: str) -> tuple[int, float]:
+    """How many prompts the twin has, and their mean length in words."""
+    row = database.execute("SELECT prompts, words FROM words_of_twins WHERE twin = ?", (twin,)).fetchone()
+    return (row[0], row[1] / row[0]) if row else (0, 0.0)
 
 
-def _rarity(prompts: int, of: int) -> float:
-    return max(RARITY_MIN, log((of - prompts + 0.5) / (prompts + 0.5)))
+def _held(database: sqlite3.Connection, word: Word, prompts: str) -> list[tuple[int, int, int]]:
+    """Those of the prompts, a JSON list of numbers, that hold a word, how often, and their lengths."""
+    return database.execute(
+        """SELECT prompt, count, length FROM json_each(?)
+           CROSS JOIN words_in_prompts ON word = ? AND prompt = value""",
+        (prompts, word.number),
+    ).fetchall()
