@@ -138,7 +138,10 @@ class Memory:
         return [prompt for prompt in found if prompt]
 
     def search(self, twin: str, text: str, limit: int = 10, only: Only = EVERYTHING) -> list[Prompt]:
-        """The twin's prompts that share words with `text`, the best first; any text is safe."""
+        """The twin's prompts that share words with `text`, the best first; any text is safe.
+
+        Without a filter it ranks a bounded number of prompts, whatever the history: `memory/words` says which.
+        """
         with self._reading() as database:
             best = words.best(database, twin, text, limit, only)
             found = [_prompt(database, prompt_id) for prompt_id in best]

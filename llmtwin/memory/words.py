@@ -140,9 +140,10 @@ def _candidates(
                  ORDER BY prompt DESC LIMIT ?"""
     found: set[int] = set()
     for word in sorted(words, key=lambda one: (one.prompts, one.number)):
-        if len(found) < enough:
-            rows = database.execute(newest, (word.number, *parameters, enough))
-            found.update(number for (number,) in rows)
+        for (number,) in database.execute(newest, (word.number, *parameters, enough)):
+            found.add(number)
+            if len(found) == enough:
+                return found
     return found
 
 
