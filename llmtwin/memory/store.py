@@ -140,7 +140,7 @@ class Memory:
     def search(self, twin: str, text: str, limit: int = 10, only: Only = EVERYTHING) -> list[Prompt]:
         """The twin's prompts that share words with `text`, the best first; any text is safe.
 
-        Without a filter it ranks a bounded number of prompts, whatever the history: `memory/words` says which.
+        Without a filter it ranks a bounded number of prompts, however many there are (`memory/words`).
         """
         with self._reading() as database:
             best = words.best(database, twin, text, limit, only)
