@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmtwin.errors import Conflict, InputError, Unavailable
-from llmtwin.memory import vectors
+from llmtwin.memory import vectors, words
 from llmtwin.memory.aggregate import aggregate_rows
 from llmtwin.memory.migrate import migrate
 from llmtwin.memory.only import EVERYTHING, Only, property_glob
@@ -25,9 +24,15 @@ from llmtwin.memory.row import Row, micros, rows_of, time
 from llmtwin.records import Aggregate, Prompt, State, Statistic, Value
 
 BUSY_TIMEOUT_S = 10.0
-SEARCH_WORDS_MAX = 64
+FORGOTTEN_AT_ONCE_MAX = 1000  # the splitter holds their words in memory
 
-PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON")
+PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "secure_delete = ON",
+    "temp_store = MEMORY",  # texts are split in temporary tables, which leave no trace on the disk
+)
 COLUMNS = "twin, path, at, prompt, position, value, unit, measure, area"
 NEWEST_FIRST = "ORDER BY at DESC, prompt DESC, position DESC"
 OLDEST_FIRST = "ORDER BY at, prompt, position"
@@ -55,6 +60,8 @@ class Memory:
                 for pragma in PRAGMAS:
                     self._database.execute(f"PRAGMA {pragma}")
                 migrate(self._database)
+                for statement in words.SPLITTER:
+                    self._database.execute(statement)
         except BaseException:
             self.close()
             raise
@@ -80,7 +87,12 @@ class Memory:
         """
         batch = [(prompt, rows_of(prompt)) for prompt in prompts]
         with self._writing() as database:
-            fresh = [rows for prompt, rows in batch if _insert(database, prompt, rows)]
+            said = words.split(database, [prompt.text for prompt in prompts])
+            fresh = [
+                rows
+                for (prompt, rows), one in zip(batch, said, strict=True)
+                if _insert(database, prompt, rows, one)
+            ]
             for twin, path in {(row.twin, row.path) for rows in fresh for row in rows}:
                 _renew_latest(database, twin, path)
         return len(fresh)
@@ -126,19 +138,13 @@ class Memory:
         return [prompt for prompt in found if prompt]
 
     def search(self, twin: str, text: str, limit: int = 10, only: Only = EVERYTHING) -> list[Prompt]:
-        """The twin's prompts that share words with `text`, the best first; any text is safe."""
-        wanted = [_phrase(word) for word in re.findall(r"\w+", text)[:SEARCH_WORDS_MAX]]
-        if not wanted:
-            return []
-        condition, parameters = only.sql(twin)
+        """The twin's prompts that share words with `text`, the best first; any text is safe.
+
+        Without a filter it ranks a bounded number of prompts, however many there are (`memory/words`).
+        """
         with self._reading() as database:
-            ids = database.execute(
-                f"""SELECT id FROM words JOIN prompts ON number = words.rowid
-                    WHERE words MATCH ? AND prompts.twin = ?{condition}
-                    ORDER BY bm25(words, 1.0, 0.0), at DESC, id LIMIT ?""",
-                (_match(wanted, twin), twin, *parameters, limit),
-            ).fetchall()
-            found = [_prompt(database, prompt_id) for (prompt_id,) in ids]
+            best = words.best(database, twin, text, limit, only)
+            found = [_prompt(database, prompt_id) for prompt_id in best]
         return [prompt for prompt in found if prompt]
 
     def count(self, twin: str, only: Only = EVERYTHING) -> int:
@@ -150,17 +156,10 @@ class Memory:
             ).fetchone()
         return int(found)
 
-    def frequencies(self, twin: str, words: Collection[str]) -> dict[str, int]:
+    def frequencies(self, twin: str, asked: Collection[str]) -> dict[str, int]:
         """In how many of the twin's prompts each of these words is, in any inflection."""
-        # CROSS JOIN: the index first, which the planner would else ask once for every prompt of the twin.
-        counted = """SELECT count(*) FROM words CROSS JOIN prompts ON number = words.rowid
-                     WHERE words MATCH ? AND prompts.twin = ?"""
         with self._reading() as database:
-            return {
-                word: database.execute(counted, (_match([_phrase(word)], twin), twin)).fetchone()[0]
-                for word in words
-                if re.search(r"\w", word)
-            }
+            return words.frequencies(database, twin, list(asked))
 
     def values(self, twin: str, property: str) -> list[Value]:
         """The different values that a property (`source` of `abc/source`) has among the twin's states."""
@@ -239,17 +238,11 @@ class Memory:
                 (twin, path),
             ).fetchall()
             touched = {row.path for (prompt_id,) in ids for row in _facts(database, prompt_id)}
-            database.executemany(
-                """INSERT INTO words (words, rowid, text, twin)
-                   SELECT 'delete', number, text, twin FROM prompts WHERE id = ?""",
-                ids,
-            )
-            database.executemany("DELETE FROM prompts WHERE id = ?", ids)
+            for start in range(0, len(ids), FORGOTTEN_AT_ONCE_MAX):
+                _delete(database, twin, ids[start : start + FORGOTTEN_AT_ONCE_MAX])
             self._matrices.changed()
             for lost in touched:
                 _renew_latest(database, twin, lost)
-            # FTS5 only marks words as deleted until its segments are merged.
-            database.execute("INSERT INTO words (words) VALUES ('optimize')")
         with self._lock, self._translated():
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log holds the old pages
         return len(ids)
@@ -279,22 +272,29 @@ class Memory:
             raise Unavailable(f"the prompt database {self._path} cannot be used: {error}") from error
 
 
-def _insert(database: sqlite3.Connection, prompt: Prompt, rows: list[Row]) -> bool:
+def _insert(database: sqlite3.Connection, prompt: Prompt, rows: list[Row], said: list[str]) -> bool:
     """Whether the prompt was new. Raises Conflict if its id is taken by another."""
-    said = (prompt.twin, micros(prompt.at), prompt.text)
+    columns = (prompt.twin, micros(prompt.at), prompt.text)
     known = database.execute("SELECT twin, at, text FROM prompts WHERE id = ?", (prompt.id,)).fetchone()
     if known:
-        if known != said or _facts(database, prompt.id) != rows:
+        if known != columns or _facts(database, prompt.id) != rows:
             raise Conflict(f"prompt {prompt.id} is already there and says something else: give it a new id")
         return False
-    number = database.execute(
-        "INSERT INTO prompts (id, twin, at, text) VALUES (?, ?, ?, ?)", (prompt.id, *said)
-    ).lastrowid
+    ((number,),) = database.execute(
+        "INSERT INTO prompts (id, twin, at, text) VALUES (?, ?, ?, ?) RETURNING number",
+        (prompt.id, *columns),
+    ).fetchall()
+    words.add(database, prompt.twin, number, said)
     database.executemany(f"INSERT INTO facts ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-    database.execute(
-        "INSERT INTO words (rowid, text, twin) VALUES (?, ?, ?)", (number, prompt.text, prompt.twin)
-    )
     return True
+
+
+def _delete(database: sqlite3.Connection, twin: str, ids: Sequence[tuple[str]]) -> None:
+    numbered = "SELECT number, text FROM prompts WHERE id = ?"
+    rows = [database.execute(numbered, one).fetchone() for one in ids]
+    for (number, _), said in zip(rows, words.split(database, [text for _, text in rows]), strict=True):
+        words.remove(database, twin, number, said)
+    database.executemany("DELETE FROM prompts WHERE id = ?", ids)
 
 
 def _renew_latest(database: sqlite3.Connection, twin: str, path: str) -> None:
@@ -331,14 +331,3 @@ def _prompt(database: sqlite3.Connection, prompt_id: str) -> Prompt | None:
 def _numbered(database: sqlite3.Connection, number: int) -> Prompt | None:
     found = database.execute("SELECT id FROM prompts WHERE number = ?", (number,)).fetchone()
     return _prompt(database, found[0]) if found else None
-
-
-def _match(phrases: Sequence[str], twin: str) -> str:
-    """Any of the phrases; the twin's own name narrows the search inside the index, without weight."""
-    return f"text : ({' OR '.join(phrases)}) AND twin : {_phrase(twin)}"
-
-
-def _phrase(text: str) -> str:
-    """The words of a text as one quoted phrase of FTS5: no operator, column or quote of it gets through."""
-    words = " ".join(re.findall(r"\w+", text))
-    return f'"{words}"'
