@@ -22,7 +22,7 @@ from llmtwin.twins.intervals import rate
 from llmtwin.twins.kind import Kind
 
 FACTS = 100
-RANKED = {"rank_100": (50, 100), "rank_1000": (10, 1000)}
+RANKED = {"rank_100": (50, 100), "rank_1000": (5, 1000)}
 """How many of these facts, each among how many objects: with more an audit would take longer than minutes."""
 CHOICES = 4
 WRONG_VALUES = 4
