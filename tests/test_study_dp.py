@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from opacus.accountants import RDPAccountant
 
 from llmtwin.errors import InputError
 from llmtwin.models.likelihood import Bits, answered, score
-from llmtwin.models.lora import Fused, Lora
+from llmtwin.models.lora import Fused, Lora, stack
 from llmtwin.models.run import TuneOptions, by_row, render
 from llmtwin.models.transformer import Transformer, causal
 from llmtwin.records import Example
@@ -67,22 +66,15 @@ def plain_gradients(made: dp.Run, drawn: list[int]) -> list[torch.Tensor]:
 def test_the_cost_of_a_row_is_that_under_the_same_adapter_served(transformer: Transformer) -> None:
     under = started(transformer, seed=2)
     made = run(transformer, NO_NOISE, under)
+    served = Fused(stack([started(transformer), under]), torch.float32)
     with torch.no_grad():
         costs = made.adapter([2, 0, 3])
     for cost, index in zip(costs.tolist(), (2, 0, 3), strict=True):
         ids, prompt = render(transformer, EXAMPLES[index])
-        own = [Fused(one, torch.float32) for one in (started(transformer), under)]
-
-        class Both:
-            def add(self, layer: int, projection: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-                for one in own:
-                    y = one.add(layer, projection, x, y)
-                return y
-
         rope = transformer.rope(torch.arange(len(ids))[None])
         layers = range(transformer.config.layers)
         hidden = transformer.run(
-            transformer.embed(torch.tensor([ids])), rope, causal(len(ids), torch.float32), layers, Both()
+            transformer.embed(torch.tensor([ids])), rope, causal(len(ids), torch.float32), layers, served
         )
         wanted = torch.tensor(ids[prompt:])[:, None]
         logprobs = transformer.token_logprobs(hidden[0, prompt - 1 : -1], wanted)

@@ -1,9 +1,9 @@
-"""Learns examples into an adapter by DP-SGD: what any one of them changes is bounded and accounted. For a study.
+"""Learns examples into an adapter by DP-SGD: what any one of them changes is bounded, and accounted.
 
 Abadi et al. 2016 (arXiv:1607.00133): each step draws every example with the same chance, clips the gradient
 of each to one norm, and adds normal noise to their sum. Gradients by example, clipping, noise and accountant
-are those of Opacus (arXiv:2109.12298). It knows not what is learned, and a seed repeats its noise: who knows
-the seed can take it out again, so that what comes of it is measured and never published.
+are those of Opacus (arXiv:2109.12298). It knows not what is learned. It is for studies alone: a seed repeats
+its noise, and who knows the seed can take it out again.
 """
 
 from __future__ import annotations

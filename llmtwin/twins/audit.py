@@ -178,9 +178,9 @@ def unbeaten(
 ) -> frozenset[Item]:
     """The items whose own candidate has a higher score than each of their rivals, or the same.
 
-    Most are beaten by one of the first rivals, which settles them: only for those unbeaten so far all the rest
-    are scored, and at once, since different items have rivals in common. `advance` is called with how many
-    more are beaten.
+    Most are beaten by one of the first rivals, which settles them. For those unbeaten so far all the rest are
+    scored, and at once, since different items have rivals in common. `advance` is called with how many more
+    are beaten.
     """
     true = score(list(own.items()))
     still = dict(zip(own, true, strict=True))
