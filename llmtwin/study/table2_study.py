@@ -131,9 +131,9 @@ def _beside(found: Figures) -> Table:
 def _consistency(found: Figures) -> str:
     read, unread = found["consistency_n"], found["consistency_unread"]
     text = (
-        f"{read + unread:,} questions, half of them as learned, half in phrasings that were never trained, went"
-        " to the twin and to one without a model: a few fixed phrasings, and an exact look-up over the dump in"
-        f" plain. The rules read {read:,} of them; of these both said the same {found['consistency']:.1%} of the"
+        f"{read + unread:,} questions, half as learned and half in phrasings that were never trained, went to"
+        " the twin and to one without a model: a few fixed phrasings, and an exact look-up over the dump in"
+        f" plain. The rules read {read:,}, and of these both said the same {found['consistency']:.1%} of the"
         f" time ({found['consistency_low']:.1%} to {found['consistency_high']:.1%} at 95 % confidence)."
     )
     if not unread:
