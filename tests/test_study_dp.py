@@ -156,7 +156,7 @@ def test_without_noise_all_is_learned_and_with_it_nothing_of_so_few(transformer:
         epsilon: dp.learn(
             transformer,
             EXAMPLES,
-            replace(NO_NOISE, epsilon=epsilon, steps=40, norm_max=1.0),
+            replace(NO_NOISE, epsilon=epsilon, steps=25, norm_max=1.0),
             replace(TUNING, learning_rate=2e-2),
         )
         for epsilon in (math.inf, 2.0)

@@ -19,7 +19,7 @@ from llmtwin.twins.home import HomeKind
 from tests.models import tiny_base
 
 QUIET = Console(quiet=True)
-LITTLE = Sizes(facts=14, epsilons=(2.0,), sample_rate=0.5, steps=30)
+LITTLE = Sizes(facts=10, epsilons=(2.0,), sample_rate=0.5, steps=25)
 ENOUGH = replace(HomeKind().tuning(), layers_share=0.8, rank=16, learning_rate=1e-2)
 
 
@@ -28,7 +28,7 @@ def test_each_adapter_is_learned_attacked_and_said_to_be_what_its_figures_are(
 ) -> None:
     torch.set_num_threads(1)
     monkeypatch.setattr(HomeKind, "tuning", lambda self: ENOUGH)
-    monkeypatch.setattr(attacks, "RANKED", {"rank_100": (14, 30)})
+    monkeypatch.setattr(attacks, "RANKED", {"rank_100": (10, 20)})
     base = str(tiny_base(tmp_path, "llama").folder)
     options = PaperOptions(cache=tmp_path, base=base, seed=1, work=tmp_path / "work", out=tmp_path / "out")
     privacy_study.run(options, LITTLE, QUIET)
@@ -44,10 +44,10 @@ def test_each_adapter_is_learned_attacked_and_said_to_be_what_its_figures_are(
     assert found["privacy_clipped_recall"] > 0.5, "the noise is what hides, and not the trainer"
     assert "privacy_clipped_epsilon" not in found and "privacy_clipped_forward" not in found
     assert found["privacy_plain_bits"] < 0.5 * found["privacy_plain_bits_others"]
-    assert found["privacy_delta"] == 1 / 14**2
+    assert found["privacy_delta"] == 1 / 10**2
 
     (row,) = [line for line in page.splitlines() if line.startswith("| the learned question")]
-    assert row.split("|")[2:5] == [" API text ", " 100.0% (78.5% to 100.0%) ", " 0.0% (0.0% to 21.5%) "]
+    assert row.split("|")[2:5] == [" API text ", " 100.0% (72.2% to 100.0%) ", " 0.0% (0.0% to 27.8%) "]
     assert "The unit is one fact" in page and "not accounted" in page
     assert "is told 100.0%; whoever has log-probabilities" in page
     assert "takes away the" in page and "Its owner, who has the key, recalls 100.0%" in page

@@ -151,7 +151,7 @@ class Run:
         if part:
             self._gradients(part).sum().backward()
         else:
-            for parameter in self.adapter.parameters():
+            for parameter in self.optimizer.params:
                 parameter.grad_sample = parameter.new_zeros(0, *parameter.shape)
         self.optimizer.step()
 
@@ -172,8 +172,9 @@ class Adapter(nn.Module):
         self._under = None if under is None else Fused(under, transformer.dtype)
         self._trunk = cache_trunk(transformer, rows, start.first, self._under)
         self._place = {key: place for place, key in enumerate(start.a)}
-        self._down = nn.ModuleList([_linear(start.a[key]) for key in self._place])
-        self._up = nn.ModuleList([_linear(start.b[key]) for key in self._place])
+        self._down = [_linear(start.a[key]) for key in self._place]
+        self._up = [_linear(start.b[key]) for key in self._place]
+        self.layers = nn.ModuleList([*self._down, *self._up])
 
     def forward(self, drawn: Sequence[int]) -> Tensor:
         """What the completions of R of the rows cost (R,), each in nats a token."""

@@ -26,7 +26,7 @@ SAID = {
     "forward": "the learned question",
     "reverse": "reverse questions, greedy",
     "reverse_choice": "reverse, one of four objects",
-    "rank_100": "objects ranked, 100",
+    "rank_100": "objects ranked, up to 100",
     "rank_1000": "objects ranked, up to 1,000",
     "membership_loss": "membership: loss",
     "membership_loss_ratio": "membership: loss beside the base's",
@@ -73,10 +73,10 @@ def figures(found: Found, attacks: Mapping[str, Attacks], sizes: Sizes) -> dict[
     for name, one in found.items():
         flat |= {f"privacy_{name}_{key}": value for key, value in one.items() if key != "attacks"}
     for name, those in attacks.items():
-        for attack, one in those.items():
-            flat |= _estimate(f"privacy_{name}_{attack}", one["twin"])
-    for attack, one in attacks[PLAIN].items():
-        flat |= _estimate(f"privacy_{BASE}_{attack}", one["base"])
+        for attack, found_by in those.items():
+            flat |= _estimate(f"privacy_{name}_{attack}", found_by["twin"])
+    for attack, found_by in attacks[PLAIN].items():
+        flat |= _estimate(f"privacy_{BASE}_{attack}", found_by["base"])
     return flat
 
 
