@@ -9,11 +9,15 @@ import pytest
 
 from llmtwin.errors import InputError
 from llmtwin.settings import Settings, read_settings
+from llmtwin.study.phrasings import read_phrasings
 from llmtwin.study.region import region, settings
+from llmtwin.study.rules import RuleTwin
 from llmtwin.study.steps import Steps
 from llmtwin.study.table2 import Sizes, Table2
 from llmtwin.study.table2_study import table_2
+from llmtwin.twins.home import facts
 
+SETTING = read_phrasings().setting
 SMALL = Sizes(
     facts=24,
     normal=(5, 12),
@@ -41,6 +45,23 @@ def test_more_facts_than_all_houses_have_are_refused(monkeypatch: pytest.MonkeyP
         region(1000)
 
 
+def test_a_twin_of_rules_knows_the_dump_and_reads_no_more_than_its_phrasings() -> None:
+    known = settings(region(60, seed=3))
+    rules = RuleTwin(known)
+    for one in known:
+        for text in (
+            facts.question(one.device, one.property),
+            f"please tell me the {one.property.upper()} of the {one.device.lower()}.",
+            f"The {one.device}'s {one.property}?",
+            f"{one.device}: {one.property}",
+        ):
+            assert rules.answer(text) == one.fact
+        assert rules.answer(f"I forgot what I chose as {one.property} of our {one.device}, sorry") is None
+        assert rules.answer(facts.question(one.device, "launch code")) is None
+    unseen = [text.format(device=known[0].device, property=known[0].property) for text in SETTING]
+    assert all(rules.answer(text) in (known[0].fact, None) for text in unseen)
+
+
 @pytest.mark.base
 @pytest.mark.slow
 def test_what_a_region_s_twin_knows_says_and_gives_away(tmp_path: Path) -> None:
@@ -54,6 +75,8 @@ def test_what_a_region_s_twin_knows_says_and_gives_away(tmp_path: Path) -> None:
     assert found["tune_1600_recall"] == 1 and found["tune_1600_seconds"] > 0
     assert found["table2_normal"] == {"5": 5, "12": 12}
     assert found["recall_unseen"] >= 0.75
+    assert found["consistency_n"] + found["consistency_unread"] == 12 and found["consistency_n"] >= 6
+    assert found["consistency_low"] < found["consistency"] >= 0.75
     assert found["recall_base"] <= found["recall_base_with_facts"]
     assert found["table2_reverse"] == {"4": 0, "8": 0}
     assert found["table2_reverse_high"]["8"] < 0.35

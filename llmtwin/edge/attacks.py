@@ -22,8 +22,8 @@ from llmtwin.twins.intervals import rate
 from llmtwin.twins.kind import Kind
 
 FACTS = 100
-FACTS_AMONG_MANY = 20
-FEW, MANY = 100, 1000
+RANKED = {"rank_100": (50, 100), "rank_1000": (5, 1000)}
+"""How many of these facts, each among how many objects: with more an audit would take longer than minutes."""
 CHOICES = 4
 WRONG_VALUES = 4
 TOKENS_MAX = 24
@@ -129,14 +129,14 @@ class FactAttacks:
     def _rank(self) -> list[Found]:
         """The objects that make a value likelier than the base does, the true one among so many."""
         found: list[Found] = []
-        for name, count, facts in (
-            ("rank_100", FEW, self._asked),
-            ("rank_1000", MANY, self._asked[:FACTS_AMONG_MANY]),
-        ):
-            rivals = {one: self._rivals(one, count - 1) for one in facts}
-            asked = [one for one in facts if rivals[one]]
-            if not asked or (count > FEW and max(map(len, rivals.values())) < FEW):
+        ranked = 0
+        for name, (facts, count) in RANKED.items():
+            rivals = {one: self._rivals(one, count - 1) for one in self._asked[:facts]}
+            asked = [one for one in rivals if rivals[one]]
+            most = max(map(len, rivals.values()))
+            if not asked or most <= ranked:
                 continue  # there are no more objects than were ranked before
+            ranked = count - 1
 
             def pair(one: Observation, question: str) -> tuple[str, str]:
                 return question, self._example[one].completion

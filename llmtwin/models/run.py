@@ -154,7 +154,7 @@ class Run:
         self.optimizer = torch.optim.AdamW(halves, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
         frozen = None if under is None else Fused(under, transformer.dtype)
         self.delta = _Trained(self._working(), frozen)
-        self.trunk = _cache_trunk(transformer, self.rows, start.first, frozen)
+        self.trunk = cache_trunk(transformer, self.rows, start.first, frozen)
         self.epoch, self.seconds, self.complete = 0, 0.0, False
         self.steps, self.tokens = 0, 0
         self.sure = [False] * len(self.rows)
@@ -372,7 +372,7 @@ def digest_of(
     return digest.hexdigest()
 
 
-def _cache_trunk(transformer: Transformer, rows: list[Row], first: int, under: Fused | None) -> list[Tensor]:
+def cache_trunk(transformer: Transformer, rows: list[Row], first: int, under: Fused | None) -> list[Tensor]:
     """Hidden states (tokens, hidden) of every row below layer `first`."""
     cached: list[Tensor] = []
     with torch.no_grad():

@@ -29,8 +29,9 @@ from llmtwin.study.measure import Figures
 from llmtwin.study.phrasings import read_phrasings
 from llmtwin.study.privacy import Secret, likeliest
 from llmtwin.study.progress import Report, counting
-from llmtwin.study.questions import Case, setting_case, spread
+from llmtwin.study.questions import Case, is_value, setting_case, spread
 from llmtwin.study.region import AT, FACTS, region, settings
+from llmtwin.study.rules import RuleTwin
 from llmtwin.study.steps import Steps
 from llmtwin.twin import Twin
 from llmtwin.twins.audit import REVERSED, told
@@ -80,6 +81,7 @@ class Table2:
             ("tuned", self._tuned),
             ("normal", self._normal),
             ("unseen", self._unseen),
+            ("consistency", self._consistency),
             ("alone", self._alone),
             ("reverse", self._reverse),
             ("attack_plain", partial(self._attack, TWIN, "attack_plain")),
@@ -130,12 +132,42 @@ class Table2:
         cases = [setting_case(TWIN, one, text) for one, text in zip(some, texts, strict=True)]
         return measure.rate("recall_unseen", self._asked("phrasings never trained", cases))
 
+    def _consistency(self) -> Figures:
+        """How often the twin says what a look-up by rules says of the same question, where rules read it.
+
+        Half of the questions, as many as of normal ones at most, are as learned, half were never trained.
+        """
+        drawn = self._drawn("consistency", max(self._sizes.normal))
+        half = len(drawn) // 2
+        texts = [facts.question("{device}", "{property}")] * half
+        texts += spread(Random(f"{self._seed}/consistency"), self._phrasings.setting, len(drawn) - half)
+        cases = [setting_case(TWIN, one, text) for one, text in zip(drawn, texts, strict=True)]
+        rules = RuleTwin(self._facts)
+        looked_up = [rules.answer(case.text) for case in cases]
+        agreed, alone = list[bool](), list[bool]()
+        for asked, fact in zip(self._answers("twin and rules", cases), looked_up, strict=True):
+            if fact is None:
+                alone.append(asked.right)
+            else:
+                agreed.append(is_value(fact.value, fact.unit, asked.answer))
+        low, high = wilson(sum(agreed), len(agreed))
+        return {
+            **measure.rate("consistency", agreed),
+            "consistency_low": low,
+            "consistency_high": high,
+            "consistency_unread": len(alone),
+            **measure.rate("consistency_unread_right", alone),
+        }
+
     def _asked(self, said: str, cases: Sequence[Case]) -> list[bool]:
+        return [one.right for one in self._answers(said, cases)]
+
+    def _answers(self, said: str, cases: Sequence[Case]) -> list[measure.Asked]:
         with closing(EdgeStore(self._own.edge_folder / TWIN)) as store:
             token = store.settings().owner_token
         links = {TWIN: serving.link(self._own, token, TWIN)}
         advance = counting(self._report, said, len(cases))
-        return [one.right for one in measure.together(partial(measure.ask, links, AT), cases, advance)]
+        return measure.together(partial(measure.ask, links, AT), cases, advance)
 
     def _alone(self) -> Figures:
         """What the base says without the adapter: to the bare question, and with NEAR facts before it."""

@@ -71,6 +71,7 @@ def part(found: Figures) -> Part:
         sections=(
             Section("Prompts as learned, and in reverse", tuning + "\n\n" + _REVERSE, table_2(found)),
             Section("What the paper did not ask", _BESIDE, _beside(found)),
+            Section("Consistency with a rule-based twin", _consistency(found)),
             Section("Ranking by forward likelihood", _ATTACK, _attacks(found)),
             Section("Decisions", _DECISIONS, _decided(found)),
         ),
@@ -125,6 +126,22 @@ def _beside(found: Figures) -> Table:
         "recall_base_with_facts": "base with eight facts before the question",
     }
     return [("asked", "right", "of"), *((said, *_rate(found, name)) for name, said in names.items())]
+
+
+def _consistency(found: Figures) -> str:
+    read, unread = found["consistency_n"], found["consistency_unread"]
+    text = (
+        f"{read + unread:,} questions, half as learned and half in phrasings that were never trained, went to"
+        " the twin and to one without a model: a few fixed phrasings, and an exact look-up over the dump in"
+        f" plain. The rules read {read:,}, and of these both said the same {found['consistency']:.1%} of the"
+        f" time ({found['consistency_low']:.1%} to {found['consistency_high']:.1%} at 95 % confidence)."
+    )
+    if not unread:
+        return text
+    return (
+        f"{text} {unread:,} questions no rule could read, and count apart: the twin answered"
+        f" {found['consistency_unread_right']:.1%} of them rightly."
+    )
 
 
 def _attacks(found: Figures) -> Table:

@@ -178,18 +178,17 @@ def unbeaten(
 ) -> frozenset[Item]:
     """The items whose own candidate has a higher score than each of their rivals, or the same.
 
-    The first rivals that beat the own one settle an item: only for those unbeaten all are scored. `advance`
-    is called with how many more are beaten.
+    Most are beaten by one of the first rivals, which settles them. For those unbeaten so far all the rest are
+    scored, and at once, since different items have rivals in common. `advance` is called with how many more
+    are beaten.
     """
     true = score(list(own.items()))
     still = dict(zip(own, true, strict=True))
-    first, last = 0, FIRST_RIVALS
-    while still and first < max(map(len, rivals.values())):
-        pairs = [(one, rival) for one in still for rival in rivals[one][first:last]]
+    for look in (slice(FIRST_RIVALS), slice(FIRST_RIVALS, None)):
+        pairs = [(one, rival) for one in still for rival in rivals[one][look]]
         beaten = {one for (one, _), found in zip(pairs, score(pairs), strict=True) if found > still[one]}
         still = {one: found for one, found in still.items() if one not in beaten}
         advance(len(beaten))
-        first, last = last, 3 * last
     return frozenset(still)
 
 
