@@ -82,7 +82,7 @@ def test_the_index_has_a_size_that_grows(of_day: list[Prompt], tmp_path: Path) -
             pytest.skip("SQLite was built without dbstat here")
         search.grow(memory, of_day, 1000)
         after = memory.sizes()
-    assert after["words_data"] > before["words_data"] and after["facts"] > before["facts"]
+    assert after["words_in_prompts"] > before["words_in_prompts"] and after["facts"] > before["facts"]
     assert sum(after.values()) >= 1000 * 100
 
 

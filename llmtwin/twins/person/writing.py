@@ -33,6 +33,7 @@ POINTS_MAX = 3
 ABOUT_CHARS_MAX = 2000
 PASSAGES_MAX = 5
 LIKE_MAX = 5
+LIKE_RANKED_MAX = 50  # a search ranks more passages where more are wanted, and a copied one may be old
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,9 @@ def write(
 
 def like(text: str, memory: Memory, twin: str) -> list[str]:
     """The passages of the person that share the most words with a sentence of the text."""
-    found = (memory.search(twin, text[start:end], LIKE_MAX) for start, end in sentences(text))
+    found = (
+        memory.search(twin, text[start:end], LIKE_RANKED_MAX)[:LIKE_MAX] for start, end in sentences(text)
+    )
     return list(dict.fromkeys(prompt.text for some in found for prompt in some))
 
 
