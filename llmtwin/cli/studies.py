@@ -28,6 +28,7 @@ class Study(StrEnum):
     EFFICIENCY = "efficiency"
     SEARCH = "search"
     TABLE2 = "table2"
+    FEDERATED = "federated"
 
 
 def demo(
@@ -83,6 +84,10 @@ def study(
         from llmtwin.study import table2_study
 
         table2_study.run(options)
+    elif name is Study.FEDERATED:
+        from llmtwin.study import federated_study
+
+        federated_study.run(options)
     else:
         from llmtwin.study import search
 

@@ -1,4 +1,4 @@
-"""Homes that learn together, or each alone: what each is dealt, learns, is asked, and sends. It knows no Flower.
+"""Homes that learn together, or each alone: what each is dealt, learns and sends. It knows no Flower.
 
 Four ways. `full`: all parameters are learned and averaged (FedAvg, arXiv:1602.05629). `lora`: those of an
 adapter, A and B apart. `ffa`: B alone, over an A that all share and none learns (FFA-LoRA, arXiv:2403.12313),
@@ -112,7 +112,9 @@ class AdapterClient:
     Its rate falls over all rounds, as that of one long run would. The optimiser starts anew each round.
     """
 
-    def __init__(self, transformer: Transformer, under: Lora | None, facts: Sequence[Example], job: Job) -> None:
+    def __init__(
+        self, transformer: Transformer, under: Lora | None, facts: Sequence[Example], job: Job
+    ) -> None:
         options = replace(
             HomeKind().tuning(),
             learning_rate=job.learning_rate,
@@ -217,7 +219,7 @@ class FullClient:
 
 
 class Site:
-    """What the one process of all homes keeps: the base, what it has loaded of it, and the homes of one job."""
+    """What the one process of all homes keeps: what it loaded of the base, and the homes of one job."""
 
     def __init__(self, base: Base) -> None:
         self.base = base
@@ -283,13 +285,17 @@ class Site:
         seconds = time.perf_counter() - began
         other = _run(self.transformer, self.under, self._dealt[(number + 1) % len(self._dealt)], options)
         return Alone(
-            package, seconds, tuned.history[-1].epoch, fmean(tuned.recalled), fmean(other.recalled(tuned.lora))
+            package,
+            seconds,
+            tuned.history[-1].epoch,
+            fmean(tuned.recalled),
+            fmean(other.recalled(tuned.lora)),
         )
 
 
 @dataclass(frozen=True)
 class Alone:
-    """What a home learned for itself: package, seconds, epochs; recall of its own and of the next home's facts."""
+    """What a home learned for itself, with its recall of its own and of the next home's facts."""
 
     package: dict[str, bytes]
     seconds: float

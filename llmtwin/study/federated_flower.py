@@ -1,4 +1,4 @@
-"""Federated runs in Flower's simulation engine, as a process of its own: Flower's clients, server and averages.
+"""Federated runs in Flower's simulation engine, as a process of its own. It knows neither page nor settings.
 
 Flower wants other versions of some packages than the project has, so it has a Python of its own
 (`make flower`), which sees the project's packages behind its own. It is told jobs in a file, and writes what
@@ -100,7 +100,7 @@ def train(message: Message, context: Context) -> Message:
 
 @client_app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
-    """What each home would get of these weights. The measurement's, not the method's: its bytes do not count."""
+    """What each home recalls under these weights. No method sends it: its bytes do not count."""
     site = _loaded(message.content[CONFIG]["job"])
     found = list[float]()
     for home in range(int(context.node_config["num-partitions"])):
@@ -114,7 +114,7 @@ def evaluate(message: Message, context: Context) -> Message:
 
 @client_app.query()
 def begin(message: Message, context: Context) -> Message:
-    """How many facts each home has, and what all start from. No method sends it: it is in the base, or a seed."""
+    """How many facts each home has, and what all start from, which is in the base, or in a seed."""
     site = _loaded(message.content[CONFIG]["job"])
     sizes = [len(site.facts(home)) for home in range(int(context.node_config["num-partitions"]))]
     content = RecordDict({WEIGHTS: arrays(site.initial()), FIGURES: MetricRecord({"sizes": sizes})})
@@ -156,7 +156,7 @@ def _federated(grid: Grid, number: int, job: Job, said: str) -> dict[str, Any]:
         recall = float(np.average(found, weights=sizes))
         one = {"server_s": server_s, "recall": found, "loss": figures["loss"]}
         rounds.append(_round(messages, replies) | one)
-        print(f"{said}: round {len(rounds)}, recall {recall:.0%}", flush=True)
+        _tell(f"{said}: round {len(rounds)}, recall {recall:.0%}")
     return {
         "job": asdict(job),
         "rounds": rounds,
@@ -198,7 +198,7 @@ def _twins(grid: Grid, number: int, job: Job, said: str) -> dict[str, Any]:
     figures = _figures(replies)
     sizes = [one["num-examples"] for one in figures]
     recall = float(np.average([one["recall"] for one in figures], weights=sizes))
-    print(f"{said}: recall {recall:.0%}", flush=True)
+    _tell(f"{said}: recall {recall:.0%}")
     one = _round(messages, replies) | {"server_s": 0.0, "recall": [one["recall"] for one in figures]}
     return {
         "job": asdict(job),
@@ -237,6 +237,11 @@ def _round(messages: Iterable[Message], replies: Sequence[Message]) -> dict[str,
     }
 
 
+def _tell(said: str) -> None:
+    sys.stdout.write(f"{said}\n")
+    sys.stdout.flush()
+
+
 # ---- the process ---------------------------------------------------------------------------------
 
 
@@ -257,7 +262,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Under its own name: what is `__main__` travels to the clients' process by value, and keeps nothing there.
+    # Under its own name: what is of `__main__` goes to the clients by value, and keeps nothing there.
     from llmtwin.study import federated_flower
 
     run: Callable[[], None] = federated_flower.main

@@ -1,7 +1,7 @@
 """`llmtwin study federated`: federated learning and twins over the same homes, as a part of the paper's page.
 
-It orchestrates: settings are tried on few homes, the best of each way goes to all sizes. Each run is a finished
-step, so that a killed study goes on.
+It orchestrates: settings are tried on few homes, the best of each way goes to all sizes. Each run is a
+finished step, so that a killed study goes on.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,10 @@ class Sizes:
     ffa: Way = Way(((2, 8e-3), (2, 2e-2), (8, 8e-3), (8, 2e-2)), 24, 80)
     full: Way = Way(((4, 1e-4), (4, 3e-4)), 8, 32, homes=(5,), splits=(IID,))
 
+    def way(self, method: str) -> Way:
+        """That of one method."""
+        return {TWIN: self.twin, LORA: self.lora, FFA: self.ffa, FULL: self.full}[method]
+
 
 def run(
     paper: PaperOptions,
@@ -88,31 +92,46 @@ def run(
 
 
 def _measured(runs: Runs, sizes: Sizes, seed: int) -> dict[str, Any]:
-    """What was tried, and what the best setting of each way gave, by method, homes and split."""
+    """What was tried, and what the best setting of each way gave."""
     tried: dict[str, list[Any]] = {}
     ran: dict[str, list[Any]] = {}
     for method in (TWIN, LORA, FFA, FULL):
-        way: Way = getattr(sizes, method)
-
-        def job(homes: int, split: str, setting: Setting, epochs: int, method: str = method) -> Job:
-            local, rate = setting
-            return Job(method, homes, split, sizes.facts, local, rate, max(1, epochs // local), sizes.target, seed)
-
+        way = sizes.way(method)
         best = way.grid[0]
         if len(way.grid) > 1:
-            jobs = [job(sizes.grid_homes, IID, setting, way.grid_epochs) for setting in way.grid]
+            once = replace(way, epochs_max=way.grid_epochs, splits=(IID,))
+            jobs = [
+                job for one in way.grid for job in planned(sizes, method, once, sizes.grid_homes, one, seed)
+            ]
             tried[method] = runs.do("tried", jobs)
             best = way.grid[min(range(len(jobs)), key=lambda place: _worth(tried[method][place]))]
-        ran[method] = []
-        for homes in way.homes:
-            ran[method] += runs.do("run", [job(homes, split, best, way.epochs_max) for split in way.splits])
+        ran[method] = [
+            one
+            for homes in way.homes
+            for one in runs.do("run", planned(sizes, method, way, homes, best, seed))
+        ]
     return {"tried": tried, "ran": ran}
+
+
+def planned(sizes: Sizes, method: str, way: Way, homes: int, setting: Setting, seed: int) -> list[Job]:
+    """The runs of a method with so many homes, one for each split."""
+    epochs, rate = setting
+    rounds = max(1, way.epochs_max // epochs)
+    return [
+        Job(method, homes, split, sizes.facts, epochs, rate, rounds, sizes.target, seed)
+        for split in way.splits
+    ]
 
 
 def _worth(found: Mapping[str, Any]) -> tuple[float, ...]:
     """The better the less: first to the target, else nearest to it, else of the least loss."""
     spent = len(found["rounds"]) * found["job"]["epochs"]
-    return (not found["reached"], spent if found["reached"] else 0, -found["recall"], found["rounds"][-1]["loss"])
+    return (
+        not found["reached"],
+        spent if found["reached"] else 0,
+        -found["recall"],
+        found["rounds"][-1]["loss"],
+    )
 
 
 class Runs:
@@ -139,7 +158,9 @@ class Runs:
         base = {"folder": str(self._base.folder.absolute()), "hash": self._base.hash, "name": self._base.name}
         jobs, log = self._steps.folder / "asked.json", self._steps.folder / "flower.log"
         write_json(jobs, {"base": base, "jobs": asked})
-        environment = os.environ | OFFLINE | {"LLMTWIN_FEDERATED": str(jobs.absolute()), "PYTHONPATH": str(ROOT)}
+        environment = (
+            os.environ | OFFLINE | {"LLMTWIN_FEDERATED": str(jobs.absolute()), "PYTHONPATH": str(ROOT)}
+        )
         command = [python, "-m", "llmtwin.study.federated_flower"]
         with (
             log.open("w") as errors,
@@ -152,7 +173,9 @@ class Runs:
                 self._say(line.strip())
         if process.returncode:
             lines = log.read_text().strip().splitlines()
-            raise Unavailable(f"the federated run failed ({lines[-1] if lines else 'it says nothing'}): see {log}")
+            raise Unavailable(
+                f"the federated run failed ({lines[-1] if lines else 'it says nothing'}): see {log}"
+            )
 
 
 def _name(job: Job) -> str:
