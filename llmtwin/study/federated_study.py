@@ -104,7 +104,7 @@ def _measured(runs: Runs, sizes: Sizes, seed: int) -> dict[str, Any]:
                 job for one in way.grid for job in planned(sizes, method, once, sizes.grid_homes, one, seed)
             ]
             tried[method] = runs.do("tried", jobs)
-            best = way.grid[min(range(len(jobs)), key=lambda place: _worth(tried[method][place]))]
+            best = way.grid[min(range(len(jobs)), key=lambda place: worth(tried[method][place]))]
         ran[method] = [
             one
             for homes in way.homes
@@ -123,7 +123,7 @@ def planned(sizes: Sizes, method: str, way: Way, homes: int, setting: Setting, s
     ]
 
 
-def _worth(found: Mapping[str, Any]) -> tuple[float, ...]:
+def worth(found: Mapping[str, Any]) -> tuple[float, ...]:
     """The better the less: first to the target, else nearest to it, else of the least loss."""
     spent = len(found["rounds"]) * found["job"]["epochs"]
     return (

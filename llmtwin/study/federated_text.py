@@ -142,7 +142,8 @@ def _ratios_text(found: Found, made: Found) -> str:
         "have two bytes (float16; in LLM-Twin's signed package bf16). Time is as though homes ran side by "
         "side: the slowest home of each round, and the server's averaging; the network's time is not in it. "
         "LLM-Twin's is the slowest home's, until it recalls everything with a margin, which is longer than "
-        f"to the target. The paper says that LLM-Twin is over 100 times as efficient.{_attributed(found, made)}",
+        "to the target. The paper says that LLM-Twin is over 100 times as efficient."
+        f"{_attributed(found, made)}",
         *_marked(found, made),
         "The goals differ. Federated learning gives one model that holds all homes' facts, and every home "
         "gets it; an adapter of LLM-Twin holds one home's: asked for the next home's facts it recalls "
