@@ -272,9 +272,12 @@ def test_costs_are_of_all_rounds_and_homes(content: Mapping[str, Any]) -> None:
     assert {"LLM-Twin", "local-only LoRA"} <= {row[0] for row in content["sections"][1]["table"]}
 
 
-@needs_flower
-def test_a_run_that_fails_says_why(base: Base, tmp_path: Path) -> None:
-    runs = Runs(Steps(tmp_path, {}), replace(base, folder=tmp_path / "gone"), FLOWER, lambda _: None)
-    with pytest.raises(Unavailable, match=r"see .*flower\.log"):
+def test_a_run_that_fails_says_why_and_leaves_no_step(base: Base, tmp_path: Path) -> None:
+    python = tmp_path / "flower" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho 'a home failed: no memory' >&2\nexit 1\n")
+    python.chmod(0o755)
+    runs = Runs(Steps(tmp_path, {}), base, tmp_path / "flower", lambda _: None)
+    with pytest.raises(Unavailable, match=r"a home failed: no memory.*flower\.log"):
         runs.do("run", [Job(TWIN, 1, IID, 1)])
     assert not list(tmp_path.rglob("run/*"))

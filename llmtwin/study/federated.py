@@ -240,11 +240,17 @@ class Site:
         return None if folder is None else Lora.load(folder)
 
     def load(self, job: Job) -> None:
-        """Have in memory what the job needs: what was loaded once is no part of any home's time."""
-        _ = (self.transformer, self.under)
-        if job != self._job:
-            self._job, self._clients, self._dealt = job, {}, deal(job)
-            self._model = _trainable(self.base) if job.method == FULL else None
+        """Have in memory what the job needs: what a process does once is no part of any home's time."""
+        if job == self._job:
+            return
+        is_first = self._job is None
+        self._job, self._clients, self._dealt = job, {}, deal(job)
+        self._model = _trainable(self.base) if job.method == FULL else None
+        if is_first and job.method == TWIN:
+            self.twin(0)
+        elif is_first:
+            # At a rate of zero, nothing changes.
+            self._client(0, replace(job, learning_rate=0.0, epochs=1)).learn()
 
     def facts(self, number: int) -> list[Example]:
         """What a home of the job was dealt."""
@@ -252,20 +258,20 @@ class Site:
 
     def client(self, number: int) -> Client:
         """A home of the job that is loaded, with its cached trunk."""
-        job = self._job
-        assert job is not None
+        assert self._job is not None
         if number not in self._clients:
-            facts = self._dealt[number]
-            self._clients[number] = (
-                FullClient(self._model, self.transformer, facts, job)
-                if job.method == FULL
-                else AdapterClient(self.transformer, self.under, facts, job)
-            )
+            self._clients[number] = self._client(number, self._job)
         return self._clients[number]
 
+    def _client(self, number: int, job: Job) -> Client:
+        if job.method == FULL:
+            return FullClient(self._model, self.transformer, self._dealt[number], job)
+        return AdapterClient(self.transformer, self.under, self._dealt[number], job)
+
     def initial(self) -> Wire:
-        """What all homes of the job start from."""
-        return self.client(0).weights()
+        """What all homes of the job start from; asked before any has learned."""
+        assert self._job is not None
+        return self._client(0, self._job).weights()
 
     def twin(self, number: int) -> Alone:
         """Let a home of the job learn for itself; its seconds are from the examples to the sealed package."""

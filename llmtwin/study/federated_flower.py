@@ -13,7 +13,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -77,12 +77,11 @@ def _peak_bytes() -> int:
 # ---- homes ---------------------------------------------------------------------------------------
 
 
-@client_app.train()
 def train(message: Message, context: Context) -> Message:
     """A home's round: take the weights, learn, send; or, as a twin, learn for itself and send the package."""
     received = sent_bytes(message.content)
     site, home = _loaded(message.content[CONFIG]["job"]), int(context.node_config["partition-id"])
-    figures = {"home": home, "received": received, "num-examples": len(site.facts(home))}
+    figures: dict[str, float] = {"home": home, "received": received, "num-examples": len(site.facts(home))}
     if WEIGHTS not in message.content:
         alone = site.twin(home)
         figures |= {name: value for name, value in asdict(alone).items() if name != PACKAGE}
@@ -98,7 +97,6 @@ def train(message: Message, context: Context) -> Message:
     return Message(content=content, reply_to=message)
 
 
-@client_app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """What each home recalls under these weights. No method sends it: its bytes do not count."""
     site = _loaded(message.content[CONFIG]["job"])
@@ -112,7 +110,6 @@ def evaluate(message: Message, context: Context) -> Message:
     return Message(content=RecordDict({FIGURES: figures}), reply_to=message)
 
 
-@client_app.query()
 def begin(message: Message, context: Context) -> Message:
     """How many facts each home has, and what all start from, which is in the base, or in a seed."""
     site = _loaded(message.content[CONFIG]["job"])
@@ -124,7 +121,6 @@ def begin(message: Message, context: Context) -> Message:
 # ---- the server ----------------------------------------------------------------------------------
 
 
-@server_app.main()
 def serve(grid: Grid, context: Context) -> None:
     """All jobs, one after another, each a finished step."""
     for number, one in enumerate(_asked()["jobs"]):
@@ -242,6 +238,12 @@ def _tell(said: str) -> None:
     sys.stdout.flush()
 
 
+client_app.train()(train)
+client_app.evaluate()(evaluate)
+client_app.query()(begin)
+server_app.main()(serve)
+
+
 # ---- the process ---------------------------------------------------------------------------------
 
 
@@ -265,5 +267,4 @@ if __name__ == "__main__":
     # Under its own name: what is of `__main__` goes to the clients by value, and keeps nothing there.
     from llmtwin.study import federated_flower
 
-    run: Callable[[], None] = federated_flower.main
-    sys.exit(run())
+    federated_flower.main()

@@ -161,7 +161,7 @@ class Runs:
         environment = (
             os.environ | OFFLINE | {"LLMTWIN_FEDERATED": str(jobs.absolute()), "PYTHONPATH": str(ROOT)}
         )
-        command = [python, "-m", "llmtwin.study.federated_flower"]
+        command = [str(python), "-m", "llmtwin.study.federated_flower"]
         with (
             log.open("w") as errors,
             subprocess.Popen(
