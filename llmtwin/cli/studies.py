@@ -29,6 +29,7 @@ class Study(StrEnum):
     SEARCH = "search"
     TABLE2 = "table2"
     PRIVACY = "privacy"
+    FEDERATED = "federated"
 
 
 def demo(
@@ -88,6 +89,10 @@ def study(
         from llmtwin.study import privacy_study
 
         privacy_study.run(options)
+    elif name is Study.FEDERATED:
+        from llmtwin.study import federated_study
+
+        federated_study.run(options)
     else:
         from llmtwin.study import search
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from llmtwin.errors import InputError
@@ -42,6 +43,14 @@ def region(count: int = FACTS, seed: int = 0) -> list[State]:
         if not left:
             return kept
     raise InputError(f"all {len(HOUSES)} houses have {count - left} settings, not {count}: ask for fewer")
+
+
+def houses(count: int, facts: int, seed: int = 0) -> list[list[Observation]]:
+    """The first so many settings of each of so many houses, none a secret. Raises InputError for too many."""
+    found = [settings(states)[:facts] for states in islice(_houses(seed), count)]
+    if len(found) < count or any(len(house) < facts for house in found):
+        raise InputError(f"the region has no {count} houses with {facts} settings each: ask for fewer")
+    return found
 
 
 def with_settings(states: Sequence[State], count: int) -> list[State]:

@@ -1,0 +1,295 @@
+"""The part about federated learning: costs, ratios with their marks, what they say. It measures nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from llmtwin.study.chart import Chart, Line
+from llmtwin.study.federated import ALPHA, DIRICHLET, FFA, FULL, IID, LORA, TWIN
+from llmtwin.study.paper import Part, Section, Table
+
+Found = Mapping[str, Any]
+LOCAL = "local"
+SAID = {
+    FULL: "FedAvg, all parameters",
+    LORA: "FedAvg-LoRA",
+    FFA: "FFA-LoRA",
+    LOCAL: "local-only LoRA",
+    TWIN: "LLM-Twin",
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run took up to its end: all bytes, and seconds as though homes ran side by side."""
+
+    homes: int
+    rounds: int
+    epochs: float
+    sent_bytes: float
+    seconds: float
+    client_s: float
+    server_s: float
+    client_peak: int
+    server_peak: int
+    recall: float
+    recall_min: float
+    across: float
+    reached: bool
+    estimated: bool = False
+
+    @property
+    def mark(self) -> str:
+        """What a ratio to it must say beside it."""
+        marks = ["estimated"] * self.estimated + ["lower bound"] * (not self.reached)
+        return ", ".join(marks)
+
+    def scaled(self, homes: int) -> Cost:
+        """As it would be with more homes, were its rounds as many: an estimate."""
+        if homes == self.homes:
+            return self
+        factor = homes / self.homes
+        return replace(
+            self,
+            homes=homes,
+            sent_bytes=self.sent_bytes * factor,
+            seconds=self.seconds + self.server_s * (factor - 1),
+            client_s=self.client_s * factor,
+            server_s=self.server_s * factor,
+            estimated=True,
+        )
+
+
+def cost(found: Found) -> Cost:
+    """The cost of a run from its rounds."""
+    rounds, job = found["rounds"], found["job"]
+    server_s = sum(one["server_s"] for one in rounds)
+    epochs = found.get("epochs")
+    return Cost(
+        homes=job["homes"],
+        rounds=len(rounds),
+        epochs=fmean(epochs) if epochs else len(rounds) * job["epochs"],
+        sent_bytes=sum(one["bytes_down"] + one["bytes_up"] for one in rounds),
+        seconds=sum(max(one["client_s"]) for one in rounds) + server_s,
+        client_s=sum(sum(one["client_s"]) for one in rounds),
+        server_s=server_s,
+        client_peak=max(one["client_peak"] for one in rounds),
+        server_peak=found["server_peak"],
+        recall=found["recall"],
+        recall_min=min(rounds[-1]["recall"]),
+        across=fmean(found["recall_next"]) if "recall_next" in found else found["recall"],
+        reached=found["reached"],
+    )
+
+
+def figures(found: Found) -> dict[str, Any]:
+    """The ratios to LLM-Twin with the most homes, IID, and what must be said beside them.
+
+    A ratio is None where LLM-Twin itself misses the target: nothing can be said then.
+    """
+    twin = _largest(found, TWIN)
+    made: dict[str, Any] = {"federated_homes": twin.homes, "federated_target": found["sizes"]["target"]}
+    for method in (FULL, LORA, FFA):
+        own = _largest(found, method)
+        whole = own.scaled(twin.homes)
+        made[f"ratio_{method}_mark"] = whole.mark
+        for what, of in (("bytes", "sent_bytes"), ("time", "seconds")):
+            ratio = getattr(whole, of) / getattr(twin, of) if twin.reached else None
+            made[f"{what}_ratio_{method}"] = ratio
+        made[f"federated_{method}_rounds"] = own.rounds
+        made[f"federated_{method}_homes"] = own.homes
+    made["federated_twin_recall"], made["federated_twin_recall_across"] = twin.recall, twin.across
+    return made
+
+
+def _largest(found: Found, method: str) -> Cost:
+    of = [cost(one) for one in found["ran"][method] if one["job"]["split"] == IID]
+    return max(of, key=lambda one: one.homes)
+
+
+def part(found: Found) -> Part:
+    """The part of what was measured."""
+    made = figures(found)
+    return Part(
+        name="federated",
+        title="Federated learning, and what a twin adds to LoRA",
+        figures=made,
+        sections=(
+            Section("To the same recall", _ratios_text(found, made), _ratios(made)),
+            Section("All runs", _runs_text(found), _runs(found), _chart(found), "federated"),
+            Section("Settings that were tried", _TRIED, _tried(found)),
+        ),
+        data=found,
+    )
+
+
+_TRIED = (
+    "Each federated way had its local epochs and its rate chosen among these, on few homes and IID, with "
+    "the same number of local epochs for each: the first to reach the target, else the nearest to it, else "
+    "the one with the least loss. LLM-Twin learns as it ships; nothing was tried for it."
+)
+
+
+def _ratios_text(found: Found, made: Found) -> str:
+    homes, target = made["federated_homes"], made["federated_target"]
+    said = [
+        f"How much more a way takes than LLM-Twin until {target:.0%} of all facts are recalled, with {homes} "
+        "homes, IID. Bytes are those of every message's content as Flower serialises it, both ways; numbers "
+        "have two bytes (float16; in LLM-Twin's signed package bf16). Time is as though homes ran side by "
+        "side: the slowest home of each round, and the server's averaging; the network's time is not in it. "
+        "LLM-Twin's is the slowest home's, until it recalls everything with a margin, which is longer than "
+        "to the target. The paper says that LLM-Twin is over 100 times as efficient."
+        f"{_attributed(found, made)}",
+        *_marked(found, made),
+        "The goals differ. Federated learning gives one model that holds all homes' facts, and every home "
+        "gets it; an adapter of LLM-Twin holds one home's: asked for the next home's facts it recalls "
+        f"{made['federated_twin_recall_across']:.1%}, by design, and the server, which holds all adapters, "
+        "picks by name. Who needs one shared model has no use for this saving. Local-only LoRA is LLM-Twin "
+        "without its upload: as right at home, free on the wire, and nobody else can ask it.",
+    ]
+    return "\n\n".join(said)
+
+
+def _attributed(found: Found, made: Found) -> str:
+    """How much of the gain LoRA alone gives, and how much the twin's way of sending once adds."""
+    full, lora = made["bytes_ratio_full"], made["bytes_ratio_lora"]
+    if full is None or lora is None:
+        return " Here LLM-Twin itself missed the target, so that no ratio can be given."
+    own, twin = _largest(found, LORA), _largest(found, TWIN)
+    share = (
+        f" ({math.log(full / lora) / math.log(full):.0%} of it on a logarithmic scale)" if full > 1 else ""
+    )
+    unsure = any("lower bound" in made[f"ratio_{method}_mark"] for method in (FULL, LORA))
+    return (
+        f" Here it is {_times(made, 'bytes', FULL)} in bytes against all parameters. LoRA alone gives "
+        f"{full / lora:,.3g} times{share}, since fewer numbers travel; the twin adds "
+        f"{_times(made, 'bytes', LORA)}, since each home sends once where FedAvg-LoRA sends both ways in "
+        f"{own.rounds} rounds. In time it is {_times(made, 'time', FULL)} against all parameters; LoRA over "
+        f"a cached trunk gives {made['time_ratio_full'] / made['time_ratio_lora']:,.3g} times, and the twin "
+        f"{_times(made, 'time', LORA)}: a home of FedAvg-LoRA learned for {own.epochs:.0f} epochs, a twin "
+        f"for {twin.epochs:.0f}."
+        + " Where a ratio is a lower bound, how the gain parts in two is not exactly known."
+        * unsure
+    )
+
+
+def _times(made: Found, what: str, method: str) -> str:
+    mark = made[f"ratio_{method}_mark"]
+    return f"{made[f'{what}_ratio_{method}']:,.3g} times" + (f" ({mark})" if mark else "")
+
+
+def _marked(found: Found, made: Found) -> list[str]:
+    """What is not measured, and how it came by."""
+    said = []
+    for method in (FULL, LORA, FFA):
+        own, homes = _largest(found, method), made["federated_homes"]
+        if own.homes != homes:
+            rounds = ", ".join(f"{one['job']['homes']}: {len(one['rounds'])}" for one in _iid(found, LORA))
+            said.append(
+                f"Estimated: {SAID[method]} was run with {own.homes} homes only. For {homes} its bytes and "
+                f"the server's seconds are multiplied; its rounds are taken to be the {own.rounds} of "
+                f"{own.homes} homes, which is not measured (rounds of FedAvg-LoRA by homes: {rounds})."
+            )
+        if not own.reached:
+            said.append(
+                f"Lower bound: {SAID[method]} stopped after {own.rounds} rounds, its budget, at a recall of "
+                f"{own.recall:.0%}."
+            )
+    return said
+
+
+def _iid(found: Found, method: str) -> list[Found]:
+    return [one for one in found["ran"][method] if one["job"]["split"] == IID]
+
+
+def _ratios(made: Found) -> Table:
+    rows: list[tuple[str, ...]] = [("way", "bytes", "time", "mark")]
+    for method in (FULL, LORA, FFA):
+        ratios = (made[f"{what}_ratio_{method}"] for what in ("bytes", "time"))
+        at_least = "≥ " if "lower bound" in made[f"ratio_{method}_mark"] else ""
+        shown = ("-" if ratio is None else f"{at_least}{ratio:,.3g}" for ratio in ratios)
+        rows.append((SAID[method], *shown, made[f"ratio_{method}_mark"]))
+    return rows
+
+
+def _runs_text(found: Found) -> str:
+    facts = found["sizes"]["facts"]
+    return (
+        f"Each home has {facts} private facts of its house. {IID.upper()}: all are dealt out evenly; "
+        f"{DIRICHLET}: each house's facts are spread over homes by a Dirichlet({ALPHA}) draw. All ways have "
+        "the same base; those with LoRA the same rank, layers, skill below and trainer, with its cached "
+        "trunk. All parameters are trained by AdamW from the bare base, in float32 with products in "
+        "bfloat16. Homes run in one process of Flower's simulation engine, one at a time with all cores, and "
+        "the most memory is that of the whole process, libraries included. A fact is recalled where each "
+        "token of its answer is likelier than all others together. `others` is the recall of facts that are "
+        "not the home's own: of one shared model all, of an adapter the next home's. What all start from is "
+        "counted as sent in the first round, as Flower sends it. A run that ends below the target spent its "
+        "budget of epochs."
+    )
+
+
+def _runs(found: Found) -> Table:
+    rows: list[tuple[str, ...]] = [
+        (
+            *("way", "homes", "split", "rounds", "epochs", "MB", "seconds", "all homes' s", "server s"),
+            *("a home's MB", "server's MB", "recall", "worst home", "others"),
+        )
+    ]
+    for method in (FULL, LORA, FFA, TWIN):
+        for one in found["ran"][method]:
+            rows.append(_row(SAID[method], one["job"]["split"], cost(one)))
+    for one in found["ran"][TWIN]:
+        rows.append(_row(SAID[LOCAL], one["job"]["split"], replace(cost(one), sent_bytes=0)))
+    return rows
+
+
+def _row(said: str, split: str, of: Cost) -> tuple[str, ...]:
+    return (
+        said,
+        str(of.homes),
+        split,
+        str(of.rounds),
+        f"{of.epochs:.0f}",
+        f"{of.sent_bytes / 1e6:,.1f}",
+        f"{of.seconds:,.1f}",
+        f"{of.client_s:,.1f}",
+        f"{of.server_s:,.2f}",
+        f"{of.client_peak / 1e6:,.0f}",
+        f"{of.server_peak / 1e6:,.0f}" if of.server_peak else "-",
+        f"{of.recall:.1%}",
+        f"{of.recall_min:.1%}",
+        f"{of.across:.1%}",
+    )
+
+
+def _tried(found: Found) -> Table:
+    rows: list[tuple[str, ...]] = [("way", "epochs a round", "rate", "rounds", "recall")]
+    for method, tried in found["tried"].items():
+        for one in tried:
+            job = one["job"]
+            setting = (str(job["epochs"]), f"{job['learning_rate']:g}")
+            rows.append((SAID[method], *setting, str(len(one["rounds"])), f"{one['recall']:.1%}"))
+    return rows
+
+
+def _chart(found: Found) -> Chart:
+    """Recall over bytes, with the most homes that each way was measured with."""
+    lines = []
+    for method in (FULL, LORA, FFA, TWIN):
+        one = max(_iid(found, method), key=lambda run: run["job"]["homes"])
+        x, y = _grown(one)
+        lines.append(Line(f"{SAID[method]}, {one['job']['homes']} homes", x, y, measured=True))
+    return Chart("megabytes on the wire", "recall of all facts", tuple(lines), y_log=False)
+
+
+def _grown(one: Found) -> tuple[Sequence[float], Sequence[float]]:
+    sent, x, y = 0.0, list[float](), list[float]()
+    for turn in one["rounds"]:
+        sent += (turn["bytes_down"] + turn["bytes_up"]) / 1e6
+        x.append(sent)
+        y.append(fmean(turn["recall"]))
+    return x, y
