@@ -66,7 +66,7 @@ skill: base ## tune the home skill again, some 35 minutes on 2 cores; a killed r
 
 study: base ## the LLM-Twin paper measured, part by part, into docs/study/paper.md; a killed run goes on
 	$(INSTALL) -e '.[study]'
-	for part in efficiency search table2; do $(BIN)/llmtwin study $$part || exit 1; done
+	for part in efficiency search table2 peer; do $(BIN)/llmtwin study $$part || exit 1; done
 
 study-person: person $(WORKS) ## person twins measured, some 90 minutes on 2 cores; a killed run goes on
 	$(INSTALL) -e '.[study]'

@@ -18,7 +18,7 @@ from llmtwin.cli import app
 from llmtwin.errors import InputError, Unavailable
 from llmtwin.memory import Memory
 from llmtwin.records import Prompt
-from llmtwin.study import efficiency_study, paper, search
+from llmtwin.study import efficiency_study, paper, peer, search
 from llmtwin.study.chart import Chart, Line
 from llmtwin.study.paper import PaperOptions, Part, Section
 from llmtwin.study.search import SearchOptions
@@ -129,7 +129,9 @@ def test_lines_go_on_as_they_rose_and_never_fall() -> None:
 # ---- the commands --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "module"), [("search", search), ("efficiency", efficiency_study)])
+@pytest.mark.parametrize(
+    ("name", "module"), [("search", search), ("efficiency", efficiency_study), ("peer", peer)]
+)
 def test_a_part_is_run_by_its_name(name: str, module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[PaperOptions] = []
     monkeypatch.setattr(module, "run", ran.append)

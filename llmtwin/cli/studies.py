@@ -28,6 +28,7 @@ class Study(StrEnum):
     EFFICIENCY = "efficiency"
     SEARCH = "search"
     TABLE2 = "table2"
+    PEER = "peer"
 
 
 def demo(
@@ -83,6 +84,10 @@ def study(
         from llmtwin.study import table2_study
 
         table2_study.run(options)
+    elif name is Study.PEER:
+        from llmtwin.study import peer
+
+        peer.run(options)
     else:
         from llmtwin.study import search
 
