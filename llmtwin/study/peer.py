@@ -1,4 +1,4 @@
-"""Our tuning beside its peer, stock PEFT under the Trainer of transformers: the same facts to the same recall.
+"""Our tuning beside stock PEFT under the Trainer of transformers: the same facts to the same recall.
 
 `llmtwin study peer`: some 50 minutes on two cores. It orchestrates: each run has a process of its own, one
 after the other, ours before the peer's and again after it. Finished steps are kept, so a killed run goes on.
@@ -21,12 +21,12 @@ from llmtwin.errors import Unavailable
 from llmtwin.models.base import Base, find_base
 from llmtwin.models.engine.api import Request, turn
 from llmtwin.models.engine.torch_engine import TorchEngine
-from llmtwin.models.run import render
+from llmtwin.models.run import TuneOptions, render
 from llmtwin.records import Example
 from llmtwin.study import efficiency_measure as measure
 from llmtwin.study.chart import Chart, Line
 from llmtwin.study.paper import PaperOptions, Part, Section, Table, write
-from llmtwin.study.peer_training import Measured, Precision, Training, choose, merge, train
+from llmtwin.study.peer_training import Measured, Precision, Training, choose, train
 from llmtwin.study.progress import Report, bars_on
 from llmtwin.study.steps import Steps
 from llmtwin.twins.home import HomeKind
@@ -38,13 +38,14 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class PeerOptions:
-    """How much is compared: of the peer, the learning rates of which it has the best, and how long it may take.
+    """How much is compared. Of `rates` the peer has the best; each is tried on `trial_facts`.
 
-    A rate is tried on `trial_facts` for `trial_seconds`.
+    `together` is how many facts it has in a step: the Trainer's own default.
     """
 
     facts: int = 1600
     rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 4e-3)
+    together: int = 8
     trial_facts: int = 400
     trial_seconds: float = 90.0
     epochs: int = 20
@@ -67,7 +68,7 @@ def run(paper: PaperOptions, options: PeerOptions | None = None, console: Consol
 
 
 class Comparison:
-    """One run, step by step. Its own process holds no weights: a child begins with its parent's peak memory."""
+    """One run, step by step. This process holds no weights: a child begins with its parent's peak memory."""
 
     def __init__(self, steps: Steps, base: Base, options: PeerOptions, seed: int, report: Report) -> None:
         """Over the same facts as the study of efficiency."""
@@ -75,13 +76,12 @@ class Comparison:
         kind = HomeKind()
         self._tuning, self._skill = kind.tuning(), kind.skill(base.hash)
         self._facts = measure.region(options.facts, seed)
-        rows = [render(base, one) for one in self._facts]
         # What a base has read of its tokenizer does not go to other processes.
         self._base = replace(base)
         self._training = Training(
             folder=steps.folder / "merged",
-            rows=rows,
-            together=max(1, self._tuning.batch_tokens // max(len(ids) for ids, _ in rows)),
+            rows=[render(base, one) for one in self._facts],
+            together=options.together,
             rank=self._tuning.rank,
             layers=range(base.config.first_of(self._tuning.layers_share), base.config.layers),
             precision=Precision.FLOAT32,
@@ -113,22 +113,17 @@ class Comparison:
         }
 
     def _chosen(self) -> Measured:
-        options, rows = self._options, self._training.rows[: self._options.trial_facts]
-        alone(merge, self._base, self._skill, self._training.folder)
-        return alone(choose, self._training, options.rates, rows, options.trial_seconds)
+        some = self._training.rows[: self._options.trial_facts]
+        given = self._base, self._skill, self._training, self._options.rates, some
+        return alone(choose, *given, self._options.trial_seconds)
 
     def _ours(self, name: str) -> Measured:
         folder = self._steps.folder / f"{name}-adapter"
-        given = self._base, self._facts, self._tuning, folder, self._skill, _unheard
-        return alone(measure.tuning, *given) | self._told(folder)
+        return alone(ours, self._base, self._skill, self._facts, self._tuning, folder)
 
     def _peers(self, training: Training) -> Measured:
         folder = self._steps.folder / "peer-adapter"
-        return alone(train, training, folder) | self._told(folder)
-
-    def _told(self, folder: Path) -> Measured:
-        adapters = [one for one in (self._skill, folder) if one]
-        return {"told": alone(told, self._base, adapters, self._facts)}
+        return alone(peers, self._base, self._skill, self._facts, training, folder)
 
     def _step(self, said: str, share: float, name: str, make: Callable[[], Measured]) -> Any:
         self._report(said, share)
@@ -144,17 +139,28 @@ def alone(task: Callable[..., Made], *given: Any) -> Made:
             raise Unavailable("a process of the study was killed: is there memory enough for it?") from error
 
 
-def told(base: Base, adapters: Sequence[Path], facts: Sequence[Example]) -> float:
-    """The share of facts that greedy decoding says exactly, of a stack of adapters."""
-    names = tuple(str(folder) for folder in adapters)
+def ours(
+    base: Base, skill: Path | None, facts: Sequence[Example], tuning: TuneOptions, folder: Path
+) -> Measured:
+    """Tune facts into an adapter in `folder`, and ask for them; their recall is `told`."""
+    found = measure.tuning(base, facts, tuning, folder, skill, lambda _: None)
+    return found | {"told": told(base, skill, folder, facts)}
+
+
+def peers(
+    base: Base, skill: Path | None, facts: Sequence[Example], training: Training, folder: Path
+) -> Measured:
+    """The same by the peer."""
+    return train(training, folder) | {"told": told(base, skill, folder, facts)}
+
+
+def told(base: Base, skill: Path | None, adapter: Path, facts: Sequence[Example]) -> float:
+    """The share of facts that greedy decoding says exactly, of a skill and an adapter over it."""
+    names = tuple(str(folder) for folder in (skill, adapter) if folder)
     with TorchEngine(base, Path) as engine:
         asked = [Request(engine.chat(turn(one.prompt)), names, TOKENS_MAX) for one in facts]
         said = engine.generate(asked)
     return sum(made.text == one.completion for made, one in zip(said, facts, strict=True)) / len(facts)
-
-
-def _unheard(_: str) -> None:
-    """Our progress is not shown: it is in another process."""
 
 
 # ---- the part ------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ class Precision(StrEnum):
 
 @dataclass(frozen=True)
 class Training:
-    """One run over the model that `merge` left in `folder`: an adapter of `rank` over `layers`, `together` rows in a step.
+    """One run over what `choose` left in `folder`: an adapter over `layers`, `together` rows in a step.
 
     The learning rate falls to a tenth over all `epochs`. The run ends earlier after `seconds_max` or
     `steps_max`, or with the first epoch after which the share `recall` of the rows is recalled.
@@ -63,8 +63,8 @@ class Training:
     recall: float = 1.0
 
 
-def merge(base: Base, skill: Path | None, folder: Path) -> None:
-    """Write the stock model with a skill merged into it below `folder`, in each type in which it is trained."""
+def _merge(base: Base, skill: Path | None, folder: Path) -> None:
+    """Write the stock model with a skill merged into it below `folder`, in each type that is trained in."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -73,13 +73,28 @@ def merge(base: Base, skill: Path | None, folder: Path) -> None:
     if skill is not None:
         model = PeftModel.from_pretrained(model, skill).merge_and_unload()
     for dtype in (torch.float32, torch.bfloat16):
-        model.to(dtype).save_pretrained(folder / str(dtype))
+        model.to(dtype).save_pretrained(_stored(folder, dtype))
 
 
-def choose(training: Training, rates: Sequence[float], some: Sequence[Row], seconds: float) -> Measured:
+def _stored(folder: Path, dtype: torch.dtype) -> Path:
+    return folder / str(dtype).removeprefix("torch.")
+
+
+def choose(
+    base: Base,
+    skill: Path | None,
+    training: Training,
+    rates: Sequence[float],
+    some: Sequence[Row],
+    seconds: float,
+) -> Measured:
     """The precision with the most tokens a second, and the learning rate that is best on `some` rows after
     so many seconds: by its recall, and where that is the same by its mean loss.
+
+    The models that are trained over are left in the folder of `training`: the stock ones, with the skill in
+    their weights.
     """
+    _merge(base, skill, training.folder)
     speeds = {
         one: _tokens_per_s(replace(training, precision=one, steps_max=2 * WARM_UP_STEPS)) for one in Precision
     }
@@ -116,7 +131,7 @@ def train(task: Training, adapter: Path | None = None) -> Measured:
 
     _quiet()
     dtype = torch.bfloat16 if task.precision is Precision.BFLOAT16 else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(task.folder / str(dtype), dtype=dtype)
+    model = AutoModelForCausalLM.from_pretrained(_stored(task.folder, dtype), dtype=dtype)
     config = LoraConfig(
         r=task.rank,
         lora_alpha=SCALE * task.rank,
