@@ -69,7 +69,7 @@ skill: base ## tune the home skill again, some 35 minutes on 2 cores; a killed r
 
 study: base $(FLOWER)/.installed ## the LLM-Twin paper measured, part by part, into docs/study/paper.md; a killed run goes on
 	$(INSTALL) -e '.[study]'
-	for part in efficiency search table2 federated privacy; do $(BIN)/llmtwin study $$part || exit 1; done
+	for part in efficiency search table2 peer federated privacy; do $(BIN)/llmtwin study $$part || exit 1; done
 
 flower: $(FLOWER)/.installed ## Flower, in a virtual environment of its own: the peer of federated learning
 

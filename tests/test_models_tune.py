@@ -130,7 +130,7 @@ def test_a_seed_repeats_exactly_and_another_does_not(transformer: Transformer) -
 @pytest.mark.parametrize("stop", [True, False])
 def test_what_is_recalled_rests_unless_told_not_to(transformer: Transformer, stop: bool) -> None:
     tuned = tune(transformer, FACTS, replace(QUICK, epochs_max=40, stop_when_complete=stop))
-    whole = sum(len(render(transformer, fact)[0]) for fact in FACTS) * len(tuned.history)
+    whole = sum(len(render(transformer.base, fact)[0]) for fact in FACTS) * len(tuned.history)
     assert tuned.history[-1].recall == 1
     assert tuned.recalled == ((True,) * len(FACTS) if stop else ())
     assert (tuned.tokens < whole) if stop else (tuned.tokens == whole)
@@ -157,7 +157,7 @@ def test_a_few_are_learned_first_where_they_are_many(transformer: Transformer) -
     options = replace(QUICK, batch_tokens=64, few_share=0.25, few_epochs=3, stop_when_complete=False)
     few = tune(transformer, FACTS, replace(options, epochs_max=3))
     every = tune(transformer, FACTS, replace(options, epochs_max=4))
-    whole = sum(len(render(transformer, fact)[0]) for fact in FACTS)
+    whole = sum(len(render(transformer.base, fact)[0]) for fact in FACTS)
     assert 0 < few.tokens < 3 * whole / 2
     assert every.tokens == few.tokens + whole
 
@@ -180,7 +180,7 @@ def test_nothing_to_learn_is_refused(transformer: Transformer) -> None:
 
 def test_the_loss_is_that_of_the_completion_tokens_alone(base: Base, transformer: Transformer) -> None:
     """A fresh adapter adds nothing: the first loss of one whole batch is the stock model's own."""
-    rows = [render(transformer, fact) for fact in FACTS]
+    rows = [render(transformer.base, fact) for fact in FACTS]
     options = replace(QUICK, epochs_max=1, batch_tokens=10**6)
     model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
 

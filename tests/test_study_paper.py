@@ -18,7 +18,7 @@ from llmtwin.cli import app
 from llmtwin.errors import InputError, Unavailable
 from llmtwin.memory import Memory
 from llmtwin.records import Prompt
-from llmtwin.study import efficiency_study, federated_study, paper, privacy_study, search
+from llmtwin.study import efficiency_study, federated_study, paper, peer, privacy_study, search
 from llmtwin.study.chart import Chart, Line
 from llmtwin.study.paper import PaperOptions, Part, Section
 from llmtwin.study.search import SearchOptions
@@ -134,6 +134,7 @@ def test_lines_go_on_as_they_rose_and_never_fall() -> None:
     [
         ("search", search),
         ("efficiency", efficiency_study),
+        ("peer", peer),
         ("federated", federated_study),
         ("privacy", privacy_study),
     ],

@@ -30,6 +30,7 @@ class Study(StrEnum):
     TABLE2 = "table2"
     PRIVACY = "privacy"
     FEDERATED = "federated"
+    PEER = "peer"
 
 
 def demo(
@@ -93,6 +94,10 @@ def study(
         from llmtwin.study import federated_study
 
         federated_study.run(options)
+    elif name is Study.PEER:
+        from llmtwin.study import peer
+
+        peer.run(options)
     else:
         from llmtwin.study import search
 

@@ -87,7 +87,7 @@ def stretches(transformer: Transformer, text: str) -> list[Row]:
 
 def answered(transformer: Transformer, example: Example) -> Row:
     """A completion given its prompt. Its end is not scored: where a passage was cut is nobody's style."""
-    ids, prompt = render(transformer, example)
+    ids, prompt = render(transformer.base, example)
     return Row(tuple(ids[:-1]), prompt, len(example.completion))
 
 

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from llmtwin.models.base import Base
 from llmtwin.models.batches import common_prompt, filled, in_batches, rounded
 from llmtwin.models.engine.api import turn
 from llmtwin.models.lora import PARTS, SCALE, Fused, Lora
@@ -95,12 +96,11 @@ Loss = Callable[[list[int], Tensor, Tensor], Tensor]
 """From a batch of rows, log-probabilities (N, K) at their places, and the row (N) of each, to the loss."""
 
 
-def render(transformer: Transformer, example: Example) -> tuple[list[int], int]:
+def render(base: Base, example: Example) -> Row:
     """Token ids of an example as a one-turn chat, and how many of them are its prompt.
 
     One without a prompt is plain text, of which only the first token is given.
     """
-    base = transformer.base
     if not example.prompt:
         return base.encode(example.completion), 1
     prompt = base.encode(base.chat(turn(example.prompt)))

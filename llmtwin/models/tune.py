@@ -50,7 +50,7 @@ def tune(
     on from its last saved epoch; the file is the caller's to remove once the result is safe. Raises
     InputError when there is nothing to learn.
     """
-    rows = [render(transformer, e) if isinstance(e, Example) else e for e in examples]
+    rows = [render(transformer.base, e) if isinstance(e, Example) else e for e in examples]
     if not rows:
         raise InputError("there is nothing to learn: no examples")
     by_length = sorted(rows, key=lambda row: len(row[0]))
@@ -81,7 +81,7 @@ def prefer(
         raise InputError("there is nothing to prefer: no preferences")
     pairs = [
         [
-            render(transformer, Example(prompt=one.prompt, completion=said))
+            render(transformer.base, Example(prompt=one.prompt, completion=said))
             for said in (one.chosen, one.rejected)
         ]
         for one in preferences

@@ -21,7 +21,7 @@ from llmtwin.study.chart import Chart, draw
 from llmtwin.study.report import drawing
 from llmtwin.study.steps import write as write_json
 
-ORDER = ("efficiency", "search", "table2", "federated", "privacy")
+ORDER = ("efficiency", "search", "table2", "peer", "federated", "privacy")
 """The parts, as they follow each other on the page; those without a file are left out."""
 DATA, PAGE = "paper.json", "paper.md"
 

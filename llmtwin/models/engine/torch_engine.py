@@ -82,7 +82,8 @@ class TorchEngine:
             queue.SimpleQueue()
         )
         self._open = True
-        threading.Thread(target=self._work, name="llmtwin-engine", daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name="llmtwin-engine", daemon=True)
+        self._thread.start()
 
     @property
     def base_hash(self) -> str:
@@ -133,6 +134,8 @@ class TorchEngine:
             self._open = False
 
         self._waiting.put(job)
+        # A thread that is still within torch when the process ends takes it down.
+        self._thread.join()
 
     def __enter__(self) -> Self:
         return self
