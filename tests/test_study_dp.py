@@ -49,7 +49,7 @@ def started(transformer: Transformer, seed: int = 1) -> Lora:
 
 
 def run(transformer: Transformer, options: DpOptions, under: Lora | None = None) -> dp.Run:
-    rows = [render(transformer, one) for one in EXAMPLES]
+    rows = [render(transformer.base, one) for one in EXAMPLES]
     return dp.Run(transformer, rows, started(transformer), under, options, TUNING)
 
 
@@ -70,7 +70,7 @@ def test_the_cost_of_a_row_is_that_under_the_same_adapter_served(transformer: Tr
     with torch.no_grad():
         costs = made.adapter([2, 0, 3])
     for cost, index in zip(costs.tolist(), (2, 0, 3), strict=True):
-        ids, prompt = render(transformer, EXAMPLES[index])
+        ids, prompt = render(transformer.base, EXAMPLES[index])
         rope = transformer.rope(torch.arange(len(ids))[None])
         layers = range(transformer.config.layers)
         hidden = transformer.run(

@@ -93,7 +93,7 @@ def learn(
     """
     if not examples:
         raise InputError("there is nothing to learn: no examples")
-    rows = [render(transformer, one) for one in examples]
+    rows = [render(transformer.base, one) for one in examples]
     first = transformer.config.first_of(tuning.layers_share)
     start = Lora.fresh(transformer.config, tuning.rank, first, tuning.seed)
     run = Run(transformer, rows, start, under, options, tuning)

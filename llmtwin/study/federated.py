@@ -332,7 +332,7 @@ def _run(transformer: Transformer, under: Lora | None, facts: Sequence[Example],
 
 
 def _rows(transformer: Transformer, facts: Sequence[Example]) -> list[Row]:
-    return sorted((render(transformer, one) for one in facts), key=lambda row: len(row[0]))
+    return sorted((render(transformer.base, one) for one in facts), key=lambda row: len(row[0]))
 
 
 def _packed(tensors: Sequence[Tensor]) -> Wire:

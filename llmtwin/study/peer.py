@@ -74,7 +74,7 @@ class Comparison:
         """Over the same facts as the study of efficiency."""
         self._steps, self._options, self._report = steps, options, report
         kind = HomeKind()
-        self._tuning, self._skill = kind.tuning(), kind.skill(base.hash)
+        self._tuning, self._skill = kind.tuning(options.facts), kind.skill(base.hash)
         self._facts = measure.region(options.facts, seed)
         # What a base has read of its tokenizer does not go to other processes.
         self._base = replace(base)
