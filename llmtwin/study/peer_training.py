@@ -69,7 +69,7 @@ def _merge(base: Base, skill: Path | None, folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     _quiet()
-    model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
     if skill is not None:
         model = PeftModel.from_pretrained(model, skill).merge_and_unload()
     for dtype in (torch.float32, torch.bfloat16):
@@ -131,10 +131,10 @@ def train(task: Training, adapter: Path | None = None) -> Measured:
 
     _quiet()
     dtype = torch.bfloat16 if task.precision is Precision.BFLOAT16 else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(_stored(task.folder, dtype), dtype=dtype)
+    model: Any = AutoModelForCausalLM.from_pretrained(_stored(task.folder, dtype), dtype=dtype)
     config = LoraConfig(
         r=task.rank,
-        lora_alpha=SCALE * task.rank,
+        lora_alpha=round(SCALE * task.rank),
         target_modules=[module.rpartition(".")[2] for module in MODULES.values()],
         layers_to_transform=list(task.layers),
         layers_pattern="layers",
@@ -222,21 +222,21 @@ def _watch(task: Training) -> Any:
             self.epochs: list[Measured] = []
             self._began = 0.0
 
-        def on_train_begin(self, *_: Any, **__: Any) -> None:
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self._began = time.perf_counter()
 
-        def on_step_end(self, _: Any, state: Any, control: Any, **__: Any) -> None:
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             spent = time.perf_counter() - self._began
             self.steps.append((int(state.num_input_tokens_seen), spent))
             enough = task.steps_max is not None and len(self.steps) >= task.steps_max
             control.should_training_stop |= enough or spent > task.seconds_max
 
-        def on_epoch_end(self, _: Any, state: Any, control: Any, **given: Any) -> None:
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             asked = time.perf_counter()
             # All rows are asked only where a sample has the recall that is wanted.
-            found = recalled(given["model"], task.rows[::SAMPLED], task.together)
+            found = recalled(kwargs["model"], task.rows[::SAMPLED], task.together)
             if found >= task.recall:
-                found = recalled(given["model"], task.rows, task.together)
+                found = recalled(kwargs["model"], task.rows, task.together)
             self.epochs.append({"seconds": asked - self._began, "recall": found})
             self._began += time.perf_counter() - asked
             control.should_training_stop |= found >= task.recall
@@ -249,5 +249,5 @@ def _quiet() -> None:
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore", category=FutureWarning)
