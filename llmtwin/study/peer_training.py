@@ -134,7 +134,7 @@ def train(task: Training, adapter: Path | None = None) -> Measured:
     model: Any = AutoModelForCausalLM.from_pretrained(_stored(task.folder, dtype), dtype=dtype)
     config = LoraConfig(
         r=task.rank,
-        lora_alpha=round(SCALE * task.rank),
+        lora_alpha=int(SCALE * task.rank),
         target_modules=[module.rpartition(".")[2] for module in MODULES.values()],
         layers_to_transform=list(task.layers),
         layers_pattern="layers",
@@ -222,7 +222,7 @@ def _watch(task: Training) -> Any:
             self.epochs: list[Measured] = []
             self._began = 0.0
 
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
             self._began = time.perf_counter()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
