@@ -66,9 +66,9 @@ def main() -> None:
         for seed in range(max(STREAMS)):
             adapter(model, folder, seed)
         table.add_row("tuning one adapter", f"{tuning(model):.0f}")
-        engine = TorchEngine(model, lambda name: folder / name)
-        for streams in STREAMS:
-            table.add_row(f"{streams} streams, {streams} adapters", f"{serving(engine, streams):.0f}")
+        with TorchEngine(model, lambda name: folder / name) as engine:
+            for streams in STREAMS:
+                table.add_row(f"{streams} streams, {streams} adapters", f"{serving(engine, streams):.0f}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     Console().print(table, f"peak memory {peak:.0f} MB")
 

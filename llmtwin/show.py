@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from llmtwin.primary.users import Talked
     from llmtwin.records import Answer, Card
     from llmtwin.twins.audit import Audit, Found
+    from llmtwin.twins.intervals import Estimate
     from llmtwin.twins.model.checks import PassRates
-    from llmtwin.twins.model.discrepancy import Discrepancy, Estimate
+    from llmtwin.twins.model.discrepancy import Discrepancy
     from llmtwin.twins.model.forecast import Forecast
     from llmtwin.twins.model.running import State, Tokens
 

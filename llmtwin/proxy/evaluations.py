@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from llmtwin.errors import Unavailable
-from llmtwin.twins.model.discrepancy import Estimate, Measured
+from llmtwin.twins.intervals import Estimate
+from llmtwin.twins.model.discrepancy import Measured
 from llmtwin.twins.model.running import State
 
 EVENT = "gen_ai.evaluation.result"

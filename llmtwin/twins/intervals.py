@@ -24,7 +24,7 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value, its 95 % interval, and on how many items it rests."""
+    """A value of so many items, and its 95 % interval, infinite where nothing bounds it."""
 
     value: float
     low: float

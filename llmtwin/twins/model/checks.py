@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from llmtwin.errors import InputError
-from llmtwin.twins.model.discrepancy import Array, Estimate, Exchange, mean
+from llmtwin.twins.intervals import Estimate
+from llmtwin.twins.model.discrepancy import Array, Exchange, mean
 from llmtwin.twins.model.measures import Check, FollowsSchema, Function, Matches
 from llmtwin.twins.model.reply import Reply
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from llmtwin.errors import InputError
 from llmtwin.twins.gate import interval
+from llmtwin.twins.intervals import Estimate
 from llmtwin.twins.model.logprobs import NotComparable
 from llmtwin.twins.model.measures import Better, Measure
 from llmtwin.twins.model.reply import Reply, Token
@@ -49,16 +50,6 @@ class Answered:
     primary: Reply
     twin: Reply | None
     session: str | None = None
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure of so many exchanges with its 95 % interval, whose end is infinite where nothing bounds it."""
-
-    value: float
-    low: float
-    high: float
-    items: int
 
 
 @dataclass(frozen=True)
