@@ -59,7 +59,7 @@ class EchoKind:
         """As it was said."""
         return Correction(prompt=question, chosen=text, rejected=answer.text)
 
-    def tuning(self, facts: int = 0) -> TuneOptions:
+    def tuning(self, count: int = 0) -> TuneOptions:
         """As usual."""
         return TuneOptions()
 

@@ -187,7 +187,7 @@ class Kind(Protocol):
         """
         ...
 
-    def tuning(self, facts: int = 0) -> TuneOptions:
+    def tuning(self, count: int = 0) -> TuneOptions:
         """How its adapters are tuned on so many facts; rank and layers are the same for any number."""
         ...
 

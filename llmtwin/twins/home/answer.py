@@ -61,8 +61,6 @@ if TYPE_CHECKING:
 
 ORDER_LIFETIME = timedelta(minutes=5)
 LISTED_MAX = 20
-MANY = 400
-"""So many facts and more are learned as many are."""
 NO_MATERIAL = "a home twin is asked about its home alone: nothing can be given with a question"
 
 
@@ -97,21 +95,9 @@ class HomeKind:
         """None: what a home twin says was collected."""
         raise InputError("a home twin says what was collected: put it right in the home and collect again")
 
-    def tuning(self, facts: int = 0) -> TuneOptions:
-        """As facts are learned: until all are recalled. Many are told apart only at a lower rate, and sooner
-        where it begins with a few of them."""
-        from llmtwin.models.tune import TuneOptions
-
-        if facts < MANY:
-            return TuneOptions()
-        return TuneOptions(
-            learning_rate=6e-4,
-            rate_ratio=16.0,
-            few_share=0.25,
-            few_epochs=10,
-            epochs_falling=12,
-            batch_tokens=768,
-        )
+    def tuning(self, count: int = 0) -> TuneOptions:
+        """As so many facts are learned: until all are recalled."""
+        return facts.tuning(count)
 
     def material(self, source: str) -> Material:
         """None: a home is asked about itself."""

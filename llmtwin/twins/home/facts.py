@@ -1,14 +1,21 @@
 """How a private fact is asked of the adapter and taught to it: one fixed question, one short answer.
 
 Whatever a person's wording, the planner reduces it to a device and a property, and this is the question the
-adapter then gets. It does not know how facts are collected or tuned.
+adapter then gets. It does not know how facts are collected.
 """
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from llmtwin.records import Example, Observation, Value
+
+if TYPE_CHECKING:
+    from llmtwin.models.tune import TuneOptions
+
+MANY = 400
+"""So many facts and more are learned as many are."""
 
 
 def question(device: str, property: str) -> str:
@@ -37,4 +44,23 @@ def example(observation: Observation) -> Example:
         prompt=question(observation.device, observation.property),
         completion=answer(fact.value, fact.unit),
         path=fact.path,
+    )
+
+
+def tuning(count: int) -> TuneOptions:
+    """How so many facts are learned.
+
+    Many are told apart only at a lower rate, and sooner where the run begins with a few of them.
+    """
+    from llmtwin.models.tune import TuneOptions
+
+    if count < MANY:
+        return TuneOptions()
+    return TuneOptions(
+        learning_rate=6e-4,
+        rate_ratio=16.0,
+        few_share=0.25,
+        few_epochs=10,
+        epochs_falling=12,
+        batch_tokens=768,
     )

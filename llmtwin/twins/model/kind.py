@@ -68,7 +68,7 @@ class ModelKind:
         """What should have been said."""
         return Correction(prompt=question, chosen=text, rejected=answer.text)
 
-    def tuning(self, facts: int = 0) -> TuneOptions:
+    def tuning(self, count: int = 0) -> TuneOptions:
         """How replies are distilled."""
         from llmtwin.models.tune import TuneOptions
 

@@ -55,7 +55,7 @@ class PersonKind:
             from llmtwin.twins.person.correct import correction
         return correction(answer, text)
 
-    def tuning(self, facts: int = 0) -> TuneOptions:
+    def tuning(self, count: int = 0) -> TuneOptions:
         """A voice is learned from texts that are read once, since a second time they are learned by heart.
 
         It takes all layers: over the upper two fifths alone a third of what is gained is lost.
