@@ -21,8 +21,8 @@ from llmtwin.memory.only import Only
 
 WORDS_ASKED_MAX = 64
 # So many prompts are enough to choose from, in all and for each that is wanted.
-CANDIDATES_MIN = 150
-CANDIDATES_PER_PLACE = 15
+CANDIDATES_MIN = 200
+CANDIDATES_PER_PLACE = 20
 # BM25 as in FTS5, https://sqlite.org/fts5.html#the_bm25_function: a word that most prompts hold still counts.
 K1 = 1.2
 B = 0.75

@@ -45,7 +45,7 @@ def as_shipped() -> tuple[Setting, ...]:
 class Way:
     """How one method is run: the settings to try, each for `grid_epochs`, and the sizes of the best one.
 
-    Its budget is `epochs_max` local epochs at each home.
+    Its budget is `epochs_max` local epochs at each home. Splits but the first are of the most homes alone.
     """
 
     grid: tuple[Setting, ...]
@@ -63,8 +63,8 @@ class Sizes:
     grid_homes: int = 5
     target: float = 0.95
     twin: Way = field(default_factory=lambda: Way(as_shipped(), 0, 0))
-    lora: Way = Way(((2, 4e-3), (2, 1e-2), (8, 4e-3), (8, 1e-2)), 24, 80)
-    ffa: Way = Way(((2, 8e-3), (2, 2e-2), (8, 8e-3), (8, 2e-2)), 24, 80)
+    lora: Way = Way(((2, 4e-3), (2, 1e-2), (8, 4e-3), (8, 1e-2)), 24, 64)
+    ffa: Way = Way(((2, 8e-3), (2, 2e-2), (8, 8e-3), (8, 2e-2)), 24, 64, homes=(20,))
     full: Way = Way(((4, 1e-4), (4, 3e-4)), 8, 32, homes=(5,), splits=(IID,))
 
     def way(self, method: str) -> Way:
@@ -119,7 +119,7 @@ def planned(sizes: Sizes, method: str, way: Way, homes: int, setting: Setting, s
     rounds = max(1, way.epochs_max // epochs)
     return [
         Job(method, homes, split, sizes.facts, epochs, rate, rounds, sizes.target, seed)
-        for split in way.splits
+        for split in (way.splits if homes == max(way.homes) else way.splits[:1])
     ]
 
 

@@ -40,7 +40,8 @@ Made = TypeVar("Made")
 class PeerOptions:
     """How much is compared. Of `rates` the peer has the best; each is tried on `trial_facts`.
 
-    A quarter of the facts of Table 2, of which all would take the peer most of an hour. `together` is how many facts it has in a step: the Trainer's own default.
+    A quarter of the facts of Table 2, of which all would take the peer most of an hour. `together` is how
+    many facts it has in a step: the Trainer's own default.
     """
 
     facts: int = 400
