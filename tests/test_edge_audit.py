@@ -83,7 +83,7 @@ def case(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) ->
     patch.setenv("LLMTWIN_HOME", str(folder / "home"))
     patch.setenv("LLMTWIN_BASE", str(tiny_base(folder, "llama").folder))
     patch.setenv("LLMTWIN_ENGINE", "torch")
-    patch.setattr(HomeKind, "tuning", lambda self: ENOUGH)
+    patch.setattr(HomeKind, "tuning", lambda self, count=0: ENOUGH)
     patch.setattr(audit, "canaries", few)
     (folder / "home" / "edge" / "home1").mkdir(parents=True)
     # Under another key other secrets would be found by chance: the test is to come out as it did.

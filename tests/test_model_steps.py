@@ -115,7 +115,7 @@ def own(learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setti
     monkeypatch.setenv("LLMTWIN_BASE", str(next(learned.glob("llama*"))))
     monkeypatch.setenv("LLMTWIN_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("LLMTWIN_ENGINE", "torch")
-    monkeypatch.setattr(ModelKind, "tuning", lambda self: QUICK)
+    monkeypatch.setattr(ModelKind, "tuning", lambda self, count=0: QUICK)
     return read_settings()
 
 

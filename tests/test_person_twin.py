@@ -202,7 +202,7 @@ def test_a_better_voice_goes_live_and_a_worse_one_is_kept_back(
 
 def _set_rate(monkeypatch: pytest.MonkeyPatch, learning_rate: float) -> None:
     options = replace(PersonKind().tuning(), learning_rate=learning_rate)
-    monkeypatch.setattr(PersonKind, "tuning", lambda self: options)
+    monkeypatch.setattr(PersonKind, "tuning", lambda self, count=0: options)
 
 
 def test_a_voice_may_be_of_one_audience_or_time_and_nothing_is_no_voice(

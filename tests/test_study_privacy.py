@@ -27,7 +27,7 @@ def test_each_adapter_is_learned_attacked_and_said_to_be_what_its_figures_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.set_num_threads(1)
-    monkeypatch.setattr(HomeKind, "tuning", lambda self: ENOUGH)
+    monkeypatch.setattr(HomeKind, "tuning", lambda self, count=0: ENOUGH)
     monkeypatch.setattr(attacks, "RANKED", {"rank_100": (10, 20)})
     base = str(tiny_base(tmp_path, "llama").folder)
     options = PaperOptions(cache=tmp_path, base=base, seed=1, work=tmp_path / "work", out=tmp_path / "out")

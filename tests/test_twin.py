@@ -310,7 +310,7 @@ def test_where_the_server_is_gone_a_new_version_is_compared_with_the_newest_here
 
 
 def _tune_with(monkeypatch: pytest.MonkeyPatch, options: TuneOptions) -> None:
-    monkeypatch.setattr(HomeKind, "tuning", lambda self: options)
+    monkeypatch.setattr(HomeKind, "tuning", lambda self, count=0: options)
 
 
 def test_a_forgotten_twins_weights_do_not_answer_for_the_next_of_its_name(
