@@ -24,6 +24,7 @@ from llmtwin.settings import Settings, read_settings
 from llmtwin.twin import Twin
 from llmtwin.twins.home import HomeKind
 from llmtwin.twins.home.simulator import Home
+from llmtwin.twins.kind import kind
 from tests.models import tiny_base
 
 AT = datetime(2026, 3, 1, 10, tzinfo=UTC)
@@ -394,3 +395,9 @@ def test_a_person_asks_in_plain_words(bundled: Settings, tmp_path: Path) -> None
         assert twin.ask("Is the bedroom lamp on?").value == "on"
         ordered = twin.ask("Turn off the bedroom lamp")
         assert [(one.path, one.value) for one in ordered.commands] == [(f"{LAMP}/state", "off")]
+
+
+@pytest.mark.parametrize("name", ["home", "person", "model"])
+def test_adapters_of_a_kind_have_one_shape_for_any_number_of_facts(name: str) -> None:
+    tuned = [kind(name).tuning(count) for count in (0, 1, 399, 400, 100_000)]
+    assert len({(options.rank, options.layers_share) for options in tuned}) == 1

@@ -193,7 +193,8 @@ def part(found: Measured) -> Part:
     }
     result = Section("To the same recall", _result(found, figures), _table(found), chart(found), "peer")
     choice = Section("What the peer was given", _terms(found), _choices(chosen))
-    return Part("peer", "Tuning beside stock PEFT", figures, [result, choice], found)
+    kept = {name: value for name, value in peer.items() if name != "steps"}
+    return Part("peer", "Tuning beside stock PEFT", figures, [result, choice], {**found, "peer": kept})
 
 
 def _result(found: Measured, figures: Mapping[str, Any]) -> str:
@@ -240,8 +241,9 @@ def _terms(found: Measured) -> str:
         "and alpha; labels on the completions alone; batches grouped by length; no gradient checkpointing. "
         f"{skill}It has the precision that is fastest here, and the learning rate that recalled most in a "
         "trial, or had the least loss. Choosing does not count as its time, nor does loading, making the "
-        "adapter, or asking for recall after each epoch; ours counts from the text on, with a last look at "
-        "all facts. The peer ends as soon as it recalls what ours does; ours goes on until it is sure of it."
+        "adapter, or asking for recall after each epoch, of one fact in eight until those have it; ours "
+        "counts from the text on, with a last look at all facts. The peer ends as soon as it recalls what "
+        "ours does; ours goes on until it is sure of it."
     )
 
 

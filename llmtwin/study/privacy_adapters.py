@@ -115,7 +115,7 @@ class Adapters:
             said = f"{name} is learned: recall {now.recall:.0%}"
             self._report(said, (now.epoch - 1 + now.share) / now.epochs_max)
 
-        model, options = self._engine.model, self._of.tuning()
+        model, options = self._engine.model, self._of.tuning(self._sizes.facts)
         return tune(model, self._taught(name), options, under=self._under, report=show).lora
 
     def _noisily(self, name: str) -> dp.Trained:
@@ -131,7 +131,7 @@ class Adapters:
         def show(done: int, of: int) -> None:
             self._report(f"{name} is learned by DP-SGD", done / of)
 
-        model, tuning = self._engine.model, self._of.tuning()
+        model, tuning = self._engine.model, self._of.tuning(self._sizes.facts)
         return dp.learn(model, self._examples, options, tuning, under=self._under, advance=show)
 
     def _taught(self, name: str) -> list[Example]:
