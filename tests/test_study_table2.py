@@ -10,6 +10,7 @@ import pytest
 from llmtwin.errors import InputError
 from llmtwin.settings import Settings, read_settings
 from llmtwin.study.phrasings import read_phrasings
+from llmtwin.study.questions import mentions
 from llmtwin.study.region import region, settings
 from llmtwin.study.rules import RuleTwin
 from llmtwin.study.steps import Steps
@@ -62,6 +63,12 @@ def test_a_twin_of_rules_knows_the_dump_and_reads_no_more_than_its_phrasings() -
     assert all(rules.answer(text) in (known[0].fact, None) for text in unseen)
 
 
+def test_a_value_is_said_as_a_word_of_its_own_with_its_unit_near_or_apart() -> None:
+    assert mentions("It is ON now.", "on") and not mentions("None of it", "on")
+    assert mentions("at 77%.", "77 %") and mentions("77 %", "77 %") and not mentions("177 %", "77 %")
+    assert not mentions("1.5 h", "5 h") and mentions("(5 h)", "5 h")
+
+
 @pytest.mark.base
 @pytest.mark.slow
 def test_what_a_region_s_twin_knows_says_and_gives_away(tmp_path: Path) -> None:
@@ -78,6 +85,9 @@ def test_what_a_region_s_twin_knows_says_and_gives_away(tmp_path: Path) -> None:
     assert found["consistency_n"] + found["consistency_unread"] == 12 and found["consistency_n"] >= 6
     assert found["consistency_low"] < found["consistency"] >= 0.75
     assert found["recall_base"] <= found["recall_base_with_facts"]
+    assert found["parts_both_settings"] == 1 == found["parts_both_states"]
+    assert found["parts_adapter_settings"] == 1 and found["parts_memory_settings"] < 0.5
+    assert found["parts_adapter_states"] < 1 > found["parts_base_states"]
     assert found["table2_reverse"] == {"4": 0, "8": 0}
     assert found["table2_reverse_high"]["8"] < 0.35
     assert found["attack_plain"] > 0.6 > found["attack_sealed"]

@@ -23,12 +23,9 @@ from llmtwin.study.phrasings import read_phrasings
 from llmtwin.study.progress import Report, counting
 from llmtwin.study.region import AT, with_settings
 from llmtwin.study.steps import Steps
-from llmtwin.study.truth import HomeTruth
+from llmtwin.study.truth import truth_of
 from llmtwin.twin import Twin
-from llmtwin.twins.home.describe import describe
-from llmtwin.twins.home.observe import observe
 from llmtwin.twins.home.simulator import Home
-from llmtwin.twins.home.sources import read_states
 
 COHORT = "decisions"
 
@@ -72,7 +69,7 @@ class Decisions:
             return tuned.card.figures
 
     def _decided(self) -> Figures:
-        homes = [self._truth(number, name) for number, name in enumerate(self._names)]
+        homes = [truth_of(name, self._dump(number, name), AT) for number, name in enumerate(self._names)]
         links = {home.twin: self._link(home.twin) for home in homes}
         good = questions.relative_orders(homes, self._phrasings, self._sizes.cases, self._rng("relative"))
         half = self._sizes.invalid // 2
@@ -86,19 +83,6 @@ class Decisions:
             **measure.rate("decision_accuracy", right),
             **measure.rate("decision_invalid_accepted", accepted),
         }
-
-    def _truth(self, number: int, name: str) -> HomeTruth:
-        entities = read_states(self._dump(number, name).encode()).entities
-        seen = observe(entities)
-        live = [one.fact for one in seen if not one.private]
-        return HomeTruth(
-            twin=name,
-            description=describe(entities),
-            settings=tuple(one for one in seen if one.private and not one.sealed),
-            sealed=tuple(one for one in seen if one.sealed),
-            sent=tuple(live),
-            seen={AT: {fact.path: fact.value for fact in live}},
-        )
 
     def _asked(self, said: str, links: Mapping[str, Link], cases: Sequence[questions.Case]) -> list[Asked]:
         advance = counting(self._report, said, len(cases))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -79,6 +80,15 @@ def same(one: Value | None, other: Value) -> bool:
 def is_value(value: Value, unit: str | None, answer: Answer) -> bool:
     """Whether that value, in that unit, is what was answered."""
     return answer.outcome is Outcome.ANSWERED and same(answer.value, value) and answer.unit == unit
+
+
+def mentions(text: str, expected: str) -> bool:
+    """Whether a free text says a value, whatever its case and the space before its unit.
+
+    It must stand alone: "none" does not say "on", nor "1.5 h" "5 h".
+    """
+    said = r"\s*".join(map(re.escape, expected.split()))
+    return re.search(rf"(?<![\w.-]){said}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def is_nothing(answer: Answer) -> bool:

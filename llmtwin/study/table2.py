@@ -19,6 +19,7 @@ from typing import Any
 
 from llmtwin import serving
 from llmtwin.edge.store import EdgeStore
+from llmtwin.memory import Memory
 from llmtwin.models.engine.api import Engine, Request, turn
 from llmtwin.models.engine.torch_engine import TorchEngine
 from llmtwin.models.tune import Progress
@@ -29,10 +30,11 @@ from llmtwin.study.measure import Figures
 from llmtwin.study.phrasings import read_phrasings
 from llmtwin.study.privacy import Secret, likeliest
 from llmtwin.study.progress import Report, counting
-from llmtwin.study.questions import Case, is_value, setting_case, spread
+from llmtwin.study.questions import Case, is_value, mentions, setting_case, spread, states_now
 from llmtwin.study.region import AT, FACTS, region, settings
 from llmtwin.study.rules import RuleTwin
 from llmtwin.study.steps import Steps
+from llmtwin.study.truth import truth_of
 from llmtwin.twin import Twin
 from llmtwin.twins.audit import REVERSED, told
 from llmtwin.twins.home import facts
@@ -44,7 +46,7 @@ PAPER = {"table2_normal": {100: 94, 500: 485, 1000: 912}, "table2_reverse": {500
 TWIN, SEALED = "region", "sealed-region"
 SKILL = "skill:home"
 NEAR = 8
-"""So many facts, the true one among them, are put before the base alone."""
+"""So many facts, or prompts that memory finds, are put before the base alone."""
 TOKENS_MAX = 24
 
 Messages = Sequence[Mapping[str, str]]
@@ -83,6 +85,7 @@ class Table2:
             ("unseen", self._unseen),
             ("consistency", self._consistency),
             ("alone", self._alone),
+            ("parts", self._parts),
             ("reverse", self._reverse),
             ("attack_plain", partial(self._attack, TWIN, "attack_plain")),
             ("sealed", self._sealed),
@@ -178,7 +181,7 @@ class Table2:
         found: Figures = {}
         for name, prompts in (("recall_base", bare), ("recall_base_with_facts", near)):
             said = self._said(prompts, ())
-            hits = (value.casefold() in text.casefold() for value, text in zip(right, said, strict=True))
+            hits = (mentions(text, value) for value, text in zip(right, said, strict=True))
             found |= measure.rate(name, hits)
         return found
 
@@ -191,6 +194,40 @@ class Table2:
             f"The {f.property} of the {f.device} is {facts.answer(f.fact.value, f.fact.unit)}." for f in shown
         )
         return "\n".join([*lines, facts.question(one.device, one.property)])
+
+    def _parts(self) -> Figures:
+        """What each part of a twin is worth: the base, with memory, with its adapters, and the whole twin.
+
+        Settings are private and asked as learned; states were sent, and are asked in phrasings that were
+        never trained. Right is what has the value in its text, of whatever part.
+        """
+        count = self._sizes.rivals
+        home = truth_of(TWIN, json.dumps(self._states), AT)
+        asked = {
+            "settings": [
+                setting_case(TWIN, one, facts.question("{device}", "{property}"))
+                for one in self._drawn("parts", count)
+            ],
+            "states": states_now([home], self._phrasings, count, Random(f"{self._seed}/parts")),
+        }
+        found: Figures = {}
+        for what, cases in asked.items():
+            for part, texts in self._by_part(what, cases).items():
+                right = (mentions(text, case.expected) for case, text in zip(cases, texts, strict=True))
+                found |= measure.rate(f"parts_{part}_{what}", right)
+        return found
+
+    def _by_part(self, what: str, cases: Sequence[Case]) -> dict[str, list[str]]:
+        with Memory(self._own.server_folder / "memory.sqlite") as memory:
+            near = [[prompt.text for prompt in memory.search(TWIN, one.text, NEAR)] for one in cases]
+        bare = [_plainly(one.text) for one in cases]
+        before = [_plainly("\n".join([*them, one.text])) for them, one in zip(near, cases, strict=True)]
+        return {
+            "base": self._said(bare, ()),
+            "memory": self._said(before, ()),
+            "adapter": self._said([turn(one.text) for one in cases], self._stack(TWIN)),
+            "both": [one.answer.text for one in self._answers(f"{what}, of the whole twin", cases)],
+        }
 
     def _reverse(self) -> dict[str, Any]:
         """Descriptions are given, and objects asked for: of skill and adapter, and of the base alone.

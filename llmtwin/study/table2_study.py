@@ -71,6 +71,7 @@ def part(found: Figures) -> Part:
         sections=(
             Section("Prompts as learned, and in reverse", tuning + "\n\n" + _REVERSE, table_2(found)),
             Section("What the paper did not ask", _BESIDE, _beside(found)),
+            Section("What each part of a twin is worth", _PARTS, _parts(found)),
             Section("Consistency with a rule-based twin", _consistency(found)),
             Section("Ranking by forward likelihood", _ATTACK, _attacks(found)),
             Section("Decisions", _DECISIONS, _decided(found)),
@@ -89,6 +90,12 @@ _BESIDE = (
     "the same property before the question, the true one among them. All facts at once do not fit into "
     "its context. An encrypted look-up would answer, exactly, what the skill has read, and nothing that "
     "it has not."
+)
+_PARTS = (
+    "The same questions went to the base alone, to the base with the eight prompts that the prompt database "
+    "finds for them, to the base with the skill and the region's adapter, and to the whole twin. Settings "
+    "are private: no prompt has them. States were sent as prompts: no adapter has them, and what it says "
+    "all the same is what homes mostly say. Right is what has the value in its text."
 )
 _ATTACK = (
     "Who has the adapter and a list of objects need not ask in reverse: he asks forwards, and takes the "
@@ -126,6 +133,20 @@ def _beside(found: Figures) -> Table:
         "recall_base_with_facts": "base with eight facts before the question",
     }
     return [("asked", "right", "of"), *((said, *_rate(found, name)) for name, said in names.items())]
+
+
+def _parts(found: Figures) -> Table:
+    """Base, memory, adapter, both, by what was asked."""
+    rows: list[tuple[str, ...]] = [("asked of", "private settings", "of", "shareable states", "of")]
+    for part, said in (
+        ("base", "base alone"),
+        ("memory", "base and memory"),
+        ("adapter", "base and adapters"),
+        ("both", "the whole twin"),
+    ):
+        settings, states = (_rate(found, f"parts_{part}_{what}") for what in ("settings", "states"))
+        rows.append((said, *settings, *states))
+    return rows
 
 
 def _consistency(found: Figures) -> str:

@@ -50,6 +50,21 @@ class HomeTruth:
         return tuple((d, p) for d in self.description.devices for p in d.properties if not p.private)
 
 
+def truth_of(twin: str, dump: str, at: datetime) -> HomeTruth:
+    """What is true of a home of which one dump was collected; its moment is taken to be `at`."""
+    entities = read_states(dump.encode()).entities
+    seen = observe(entities)
+    live = [one.fact for one in seen if not one.private]
+    return HomeTruth(
+        twin=twin,
+        description=describe(entities),
+        settings=tuple(one for one in seen if one.private and not one.sealed),
+        sealed=tuple(one for one in seen if one.sealed),
+        sent=tuple(live),
+        seen={at: {fact.path: fact.value for fact in live}},
+    )
+
+
 def read_truth(seed: int, name: str, journal: Path, end: datetime) -> HomeTruth:
     """What is true of a home: from the simulator, and from the journal of what was seen and sent."""
     dump = json.dumps(Home(seed, name).states(end)).encode()
