@@ -154,12 +154,13 @@ class Run:
         self.optimizer = torch.optim.AdamW(halves, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
         frozen = None if under is None else Fused(under, transformer.dtype)
         self.delta = _Trained(self._working(), frozen)
-        self.trunk = cache_trunk(transformer, self.rows, start.first, frozen)
+        self._common = common_prompt(self.rows)
+        self._before = cache_trunk(transformer, self.rows[:1], start.first, frozen)[0][None, : self._common]
+        self.trunk = cache_trunk(transformer, self.rows, start.first, frozen, self._common)
         self.epoch, self.seconds, self.complete = 0, 0.0, False
         self.steps, self.tokens = 0, 0
         self.sure = [False] * len(self.rows)
         self.history: list[Progress] = []
-        self._common = common_prompt(self.rows)
         # Always the same batches: every new shape of a batch costs time and memory in the matrix library.
         self._batches = batches
         apart = round(1 / options.few_share)
@@ -283,14 +284,14 @@ class Run:
         owners, places, targets = list[int](), list[int](), list[list[int]]()
         for row, index in enumerate(batch):
             ids, prompt = self.rows[index]
-            x[row, : len(ids) - common] = self.trunk[index][common:]
+            x[row, : len(ids) - common] = self.trunk[index]
             owners += [row] * (len(ids) - prompt)
             places += range(prompt - 1 - common, len(ids) - 1 - common)
             targets += self.wanted[index]
         before = KeysValues()
         if common:
             attend = recording(causal(common, model.dtype), before)
-            model.run(self.trunk[0][None, :common], self._rope(0, common), attend, layers, self.delta)
+            model.run(self._before, self._rope(0, common), attend, layers, self.delta)
         attend = causal(length, model.dtype, before, self.start.first)
         count = len(owners)
         owner, at, target = (filled(each, rounded(count)) for each in (owners, places, targets))
@@ -372,8 +373,10 @@ def digest_of(
     return digest.hexdigest()
 
 
-def cache_trunk(transformer: Transformer, rows: list[Row], first: int, under: Fused | None) -> list[Tensor]:
-    """Hidden states (tokens, hidden) of every row below layer `first`."""
+def cache_trunk(
+    transformer: Transformer, rows: list[Row], first: int, under: Fused | None, begin: int = 0
+) -> list[Tensor]:
+    """Hidden states (tokens, hidden) of every row below layer `first`, from its token `begin` on."""
     cached: list[Tensor] = []
     with torch.no_grad():
         for batch in in_batches(rows, 1024):
@@ -384,7 +387,7 @@ def cache_trunk(transformer: Transformer, rows: list[Row], first: int, under: Fu
             rope = transformer.rope(torch.arange(length)[None])
             attend = causal(length, transformer.dtype)
             x = transformer.run(transformer.embed(ids), rope, attend, range(first), under)
-            cached += [x[row, : len(rows[index][0])].clone() for row, index in enumerate(batch)]
+            cached += [x[row, begin : len(rows[index][0])].clone() for row, index in enumerate(batch)]
     return cached
 
 

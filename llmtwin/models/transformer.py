@@ -59,9 +59,8 @@ class Transformer:
         tensors = base.tensors()
 
         def take(*names: str) -> Tensor:
-            parts = [tensors.pop(name) for name in names]
-            whole = parts[0] if len(parts) == 1 else torch.cat(parts)
-            return whole.to(self.device, self.dtype)
+            # Always a copy: one tensor that stays mapped keeps all of the file's pages that were read.
+            return torch.cat([tensors.pop(name) for name in names]).to(self.device, self.dtype)
 
         self.embedding = take("model.embed_tokens.weight")
         self.layers = [self._layer(f"model.layers.{i}.", take, tensors) for i in range(self.config.layers)]
