@@ -63,8 +63,8 @@ class Sizes:
     grid_homes: int = 5
     target: float = 0.95
     twin: Way = field(default_factory=lambda: Way(as_shipped(), 0, 0))
-    lora: Way = Way(((2, 4e-3), (2, 1e-2), (8, 4e-3), (8, 1e-2)), 24, 64)
-    ffa: Way = Way(((2, 8e-3), (2, 2e-2), (8, 8e-3), (8, 2e-2)), 24, 64, homes=(20,))
+    lora: Way = Way(((2, 4e-3), (2, 1e-2), (2, 2e-2), (8, 4e-3), (8, 1e-2)), 24, 64)
+    ffa: Way = Way(((2, 8e-3), (2, 2e-2), (2, 4e-2), (8, 8e-3), (8, 2e-2)), 24, 64, homes=(20,))
     full: Way = Way(((4, 1e-4), (4, 3e-4)), 8, 32, homes=(5,), splits=(IID,))
 
     def way(self, method: str) -> Way:
@@ -81,7 +81,8 @@ def run(
     """Measure, or go on with it, and write the part and the page. Raises Unavailable without Flower."""
     sizes = sizes or Sizes()
     base = find_base(paper.base, paper.cache.expanduser())
-    identity = {"base": base.hash, "seed": paper.seed, "sizes": asdict(sizes)}
+    # Of the ways nothing: a run is named by what it depends on, so that more can be tried later.
+    identity = {"base": base.hash, "seed": paper.seed, "facts": sizes.facts, "target": sizes.target}
     steps = Steps(paper.work / "federated", identity)
     with bars_on(console or Console()) as bars:
         task = bars.add_task("homes learn, together or alone", total=1, said="")
@@ -179,7 +180,7 @@ class Runs:
 
 
 def _name(job: Job) -> str:
-    return f"{job.method}-{job.homes}-{job.split}-{job.epochs}-{job.learning_rate:g}"
+    return f"{job.method}-{job.homes}-{job.split}-{job.rounds_max}x{job.epochs}-{job.learning_rate:g}"
 
 
 def _said(job: Job) -> str:

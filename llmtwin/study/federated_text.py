@@ -160,16 +160,17 @@ def _attributed(found: Found, made: Found) -> str:
     if full is None or lora is None:
         return " Here LLM-Twin itself missed the target, so that no ratio can be given."
     own, twin = _largest(found, LORA), _largest(found, TWIN)
+    cached = made["time_ratio_full"] / made["time_ratio_lora"]
     share = (
         f" ({math.log(full / lora) / math.log(full):.0%} of it on a logarithmic scale)" if full > 1 else ""
     )
     unsure = any("lower bound" in made[f"ratio_{method}_mark"] for method in (FULL, LORA))
     return (
         f" Here it is {_times(made, 'bytes', FULL)} in bytes against all parameters. LoRA alone gives "
-        f"{full / lora:,.3g} times{share}, since fewer numbers travel; the twin adds "
+        f"{_three(full / lora)} times{share}, since fewer numbers travel; the twin adds "
         f"{_times(made, 'bytes', LORA)}, since each home sends once where FedAvg-LoRA sends both ways in "
         f"{own.rounds} rounds. In time it is {_times(made, 'time', FULL)} against all parameters; LoRA over "
-        f"a cached trunk gives {made['time_ratio_full'] / made['time_ratio_lora']:,.3g} times, and the twin "
+        f"a cached trunk gives {_three(cached)} times, and the twin "
         f"{_times(made, 'time', LORA)}: a home of FedAvg-LoRA learned for {own.epochs:.0f} epochs, a twin "
         f"for {twin.epochs:.0f}."
         + " Where a ratio is a lower bound, how the gain parts in two is not exactly known."
@@ -177,9 +178,14 @@ def _attributed(found: Found, made: Found) -> str:
     )
 
 
+def _three(number: float) -> str:
+    """With three figures that count, and none as a power of ten."""
+    return f"{float(f'{number:.3g}'):,.12g}"
+
+
 def _times(made: Found, what: str, method: str) -> str:
     mark = made[f"ratio_{method}_mark"]
-    return f"{made[f'{what}_ratio_{method}']:,.3g} times" + (f" ({mark})" if mark else "")
+    return f"{_three(made[f'{what}_ratio_{method}'])} times" + (f" ({mark})" if mark else "")
 
 
 def _marked(found: Found, made: Found) -> list[str]:
@@ -211,7 +217,7 @@ def _ratios(made: Found) -> Table:
     for method in (FULL, LORA, FFA):
         ratios = (made[f"{what}_ratio_{method}"] for what in ("bytes", "time"))
         at_least = "≥ " if "lower bound" in made[f"ratio_{method}_mark"] else ""
-        shown = ("-" if ratio is None else f"{at_least}{ratio:,.3g}" for ratio in ratios)
+        shown = ("-" if ratio is None else f"{at_least}{_three(ratio)}" for ratio in ratios)
         rows.append((SAID[method], *shown, made[f"ratio_{method}_mark"]))
     return rows
 
