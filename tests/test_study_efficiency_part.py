@@ -6,6 +6,7 @@ import json
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from llmtwin.models.base import Base
 from llmtwin.study import efficiency as model
 from llmtwin.study import efficiency_figures as figures
 from llmtwin.study import efficiency_measure as measure
-from llmtwin.study import efficiency_study
+from llmtwin.study import efficiency_study, search
 from llmtwin.study.chart import Line
 from llmtwin.study.efficiency_sources import (
     BANDWIDTH_HZ,
@@ -213,3 +214,9 @@ def test_a_study_that_is_done_measures_nothing_again_and_another_one_is_refused(
     assert {file.name: file.read_bytes() for file in options.out.iterdir()} == before
     with pytest.raises(InputError, match="other options"):
         efficiency_study.run(options, replace(LITTLE, records=7), QUIET)
+
+
+def test_a_history_shorter_than_the_day_that_is_asked_about_is_refused(tmp_path: Path) -> None:
+    of_day = search.day(LITTLE.search, seed=0)
+    with pytest.raises(InputError, match="only a part"):
+        search.measure(tmp_path / "memory.sqlite", of_day, len(of_day) - 1, 5, seed=0)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK = 64
-"""How many positions are float32 at a time."""
+CHUNK = 8
+"""How many positions are float32 at a time: what fits into a cache is fastest."""
 
 
 def token_logprobs(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from llmtwin.study.progress import bars_on
 from llmtwin.study.steps import Steps
 from llmtwin.twins.home import HomeKind
 
-LITTLE = search.SearchOptions(lengths=(3_000, 10_000, 30_000), questions=100)
+LITTLE = search.SearchOptions(lengths=(10_000, 20_000, 40_000), questions=100)
 """Histories that are searched within minutes; the longer ones are `llmtwin study search`."""
 
 

@@ -49,9 +49,9 @@ class PeerOptions:
     rates: tuple[float, ...] = (1e-3, 2e-3, 4e-3)
     together: int = 8
     trial_facts: int = 400
-    trial_seconds: float = 100.0
-    epochs: int = 16
-    seconds_max: float = 1800.0
+    trial_seconds: float = 60.0
+    epochs: int = 15
+    seconds_max: float = 1600.0
 
 
 def run(paper: PaperOptions, options: PeerOptions | None = None, console: Console | None = None) -> None:

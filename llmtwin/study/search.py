@@ -156,7 +156,14 @@ def timed(memory: Memory, asked: Sequence[Asked], twins: Sequence[str]) -> dict[
 
 
 def measure(path: Path, of_day: Sequence[Prompt], length: int, count: int, seed: int) -> dict[str, Any]:
-    """Let the database at `path` grow to `length` prompts, and time `count` answers."""
+    """Let the database at `path` grow to `length` prompts, and time `count` answers.
+
+    Raises InputError where that is less than a day, of all of which is asked.
+    """
+    if length < len(of_day):
+        raise InputError(
+            f"a day of the homes has {len(of_day):,} prompts, of which {length:,} are only a part"
+        )
     asked, twins = questions(of_day, count, seed), sorted({prompt.twin for prompt in of_day})
     with Memory(path) as memory:
         began = time.perf_counter()
