@@ -216,7 +216,11 @@ def test_a_study_that_is_done_measures_nothing_again_and_another_one_is_refused(
         efficiency_study.run(options, replace(LITTLE, records=7), QUIET)
 
 
-def test_a_history_shorter_than_the_day_that_is_asked_about_is_refused(tmp_path: Path) -> None:
+def test_all_that_is_asked_was_said_where_the_history_is_shortest(tmp_path: Path) -> None:
     of_day = search.day(LITTLE.search, seed=0)
-    with pytest.raises(InputError, match="only a part"):
-        search.measure(tmp_path / "memory.sqlite", of_day, len(of_day) - 1, 5, seed=0)
+    short = replace(LITTLE.search, lengths=(len(of_day) // 2, len(of_day)))
+    said = {fact.path for prompt in of_day[: len(of_day) // 2] for fact in prompt.facts}
+    asked = search.questions_of(short, of_day, seed=0)
+    assert {one.path for one in asked} <= said < {fact.path for prompt in of_day for fact in prompt.facts}
+    found = search.measure(tmp_path / "memory.sqlite", of_day, len(of_day) // 2, asked)
+    assert found["prompts"] == len(of_day) // 2

@@ -100,8 +100,7 @@ def _costs(base: Base, steps: Steps, which: str, options: EfficiencyOptions, tex
 
 def _searched(folder: Path, options: search.SearchOptions, seed: int) -> list[dict[str, Any]]:
     of_day = search.day(options, seed)
+    asked = search.questions_of(options, of_day, seed)
     with TemporaryDirectory(dir=folder) as scratch:
         database = Path(scratch) / "memory.sqlite"
-        return [
-            search.measure(database, of_day, length, options.questions, seed) for length in options.lengths
-        ]
+        return [search.measure(database, of_day, length, asked) for length in options.lengths]

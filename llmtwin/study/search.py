@@ -123,6 +123,11 @@ def questions(of_day: Sequence[Prompt], count: int, seed: int) -> list[Asked]:
     ]
 
 
+def questions_of(options: SearchOptions, of_day: Sequence[Prompt], seed: int) -> list[Asked]:
+    """Those of a whole study: of what was said already where the history is shortest."""
+    return questions(of_day[: min(options.lengths)], options.questions, seed)
+
+
 def _is_number(fact: Fact) -> bool:
     return (
         fact.measure is not None and isinstance(fact.value, int | float) and not isinstance(fact.value, bool)
@@ -155,16 +160,9 @@ def timed(memory: Memory, asked: Sequence[Asked], twins: Sequence[str]) -> dict[
     return {name: {"p50_ms": steps[9], "p95_ms": steps[18]} for name, steps in found_of.items()}
 
 
-def measure(path: Path, of_day: Sequence[Prompt], length: int, count: int, seed: int) -> dict[str, Any]:
-    """Let the database at `path` grow to `length` prompts, and time `count` answers.
-
-    Raises InputError where that is less than a day, of all of which is asked.
-    """
-    if length < len(of_day):
-        raise InputError(
-            f"a day of the homes has {len(of_day):,} prompts, of which {length:,} are only a part"
-        )
-    asked, twins = questions(of_day, count, seed), sorted({prompt.twin for prompt in of_day})
+def measure(path: Path, of_day: Sequence[Prompt], length: int, asked: Sequence[Asked]) -> dict[str, Any]:
+    """Let the database at `path` grow to `length` prompts, and time answers to what is `asked`."""
+    twins = sorted({prompt.twin for prompt in of_day})
     with Memory(path) as memory:
         began = time.perf_counter()
         grow(memory, of_day, length)
@@ -201,10 +199,10 @@ def run(paper: PaperOptions, options: SearchOptions | None = None, console: Cons
         bar = bars.add_task("homes live", total=len(options.lengths) + 1, said="")
         said = steps.do("day", lambda: [one.model_dump(mode="json") for one in day(options, paper.seed)])
         of_day = [Prompt.model_validate(one) for one in said]
-        asked, found = options.questions, []
+        asked, found = questions_of(options, of_day, paper.seed), []
         for length in options.lengths:
             bars.update(bar, advance=1, said=f"{length:,} prompts", description="prompts are searched")
-            make = partial(measure, database, of_day, length, asked, paper.seed)
+            make = partial(measure, database, of_day, length, asked)
             found.append(steps.do(str(length), make))
         bars.update(bar, advance=1)
     write(part(found, options), paper.out)
