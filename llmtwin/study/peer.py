@@ -50,8 +50,8 @@ class PeerOptions:
     together: int = 8
     trial_facts: int = 400
     trial_seconds: float = 60.0
-    epochs: int = 15
-    seconds_max: float = 1600.0
+    epochs: int = 14
+    seconds_max: float = 1500.0
 
 
 def run(paper: PaperOptions, options: PeerOptions | None = None, console: Console | None = None) -> None:
