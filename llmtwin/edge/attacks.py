@@ -30,6 +30,8 @@ TOKENS_MAX = 24
 
 Stack = tuple[str, ...]
 Report = Callable[[str], None]
+Score = Callable[[Sequence[tuple[str, str]]], list[float]]
+"""From prompts with completions to how much each speaks for its candidate."""
 Item = TypeVar("Item")
 
 
@@ -124,10 +126,10 @@ class FactAttacks:
             return prompts[one], device
 
         own = {one: one.device for one in asked}
-        return [self._first("reverse_choice", asked, own, wrong, pair)]
+        return [self._first("reverse_choice", asked, own, wrong, pair, self._gain)]
 
     def _rank(self) -> list[Found]:
-        """The objects that make a value likelier than the base does, the true one among so many."""
+        """The object that makes a value likeliest, the true one among so many."""
         found: list[Found] = []
         ranked = 0
         for name, (facts, count) in RANKED.items():
@@ -142,7 +144,7 @@ class FactAttacks:
                 return question, self._example[one].completion
 
             own = {one: self._example[one].prompt for one in asked}
-            found.append(self._first(name, asked, own, rivals, pair))
+            found.append(self._first(name, asked, own, rivals, pair, self._likelihood))
         return found
 
     def _membership(self) -> list[Found]:
@@ -173,15 +175,12 @@ class FactAttacks:
         own: dict[Observation, str],
         rivals: dict[Observation, list[str]],
         pair: Callable[[Observation, str], tuple[str, str]],
+        of_twin: Score,
     ) -> Found:
         """How often the true candidate is first; `pair` makes prompt and completion of a candidate."""
 
         def twin(pairs: Sequence[tuple[Observation, str]]) -> list[float]:
-            scored = [pair(*one) for one in pairs]
-            gains = zip(
-                self._score(scored, self._target.twin), self._score(scored, self._target.base), strict=True
-            )
-            return [with_twin - without for with_twin, without in gains]
+            return of_twin([pair(*one) for one in pairs])
 
         def base(pairs: Sequence[tuple[Observation, str]]) -> list[float]:
             return self._score([pair(*one) for one in pairs], self._target.base)
@@ -191,6 +190,14 @@ class FactAttacks:
         twin_rate, base_rate = (rate([one in found for one in asked]) for found in first)
         chance = fmean(1 / (1 + len(those[one])) for one in asked)
         return Found(name, Adversary.LOGPROBS, twin_rate, base_rate, chance, self._sealed)
+
+    def _likelihood(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        return self._score(pairs, self._target.twin)
+
+    def _gain(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Over the base, to which some names are likelier than others whatever is asked."""
+        without = self._score(pairs, self._target.base)
+        return [own - base for own, base in zip(self._likelihood(pairs), without, strict=True)]
 
     def _score(self, pairs: Sequence[tuple[str, str]], stack: Stack) -> list[float]:
         chat = self._target.engine.chat
