@@ -80,13 +80,18 @@ def _difference(seven: Parameters, ours: Parameters) -> str:
     hours, hours_here = (
         float(model.H_tilde_even_bytes(p)[0]) / p.H_tilde_bytes * HOURS for p in (seven, ours)
     )
+    here = (
+        f"with the parameters measured here of {hours_here:,.0f}"
+        if hours_here > 0
+        else "with the parameters measured here there is none to undo"
+    )
     return (
         f"T_LLM-Twin - T_fl at K = λ = 1 after {HOURS} hours, in seconds. What is printed is not the "
         "difference of Eq. (10) and (11): an entity trains on S where Eq. (10) has H, and tunes on S̃_d "
         "where Eq. (11) has S_s; of the transfers one |w| is dropped, and H is S. Nor need it be below 0: "
         "the search reads all prompts, which nothing in Eq. (12) bounds. At the paper's rate (7B) it "
-        f"undoes the gain once there are the prompts of {hours:,.0f} hours, with the parameters measured "
-        f"here of {hours_here:,.0f}. Of Eq. (12) and the orders of size in Eq. (9) {held}"
+        f"undoes the gain once there are the prompts of {hours:,.0f} hours; {here}. Of Eq. (12) and the "
+        f"orders of size in Eq. (9) {held}"
     )
 
 
