@@ -34,7 +34,7 @@ from tests.models import tiny_base
 
 COUNT = 60
 MAIL = "jane.doe@example.org"
-QUICK = replace(ModelKind().tuning(), epochs_max=12, epochs_falling=12, learning_rate=5e-3)
+QUICK = replace(ModelKind().tuning(), epochs_max=24, epochs_falling=24, learning_rate=5e-3)
 
 
 @pytest.fixture
