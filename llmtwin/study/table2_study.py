@@ -94,8 +94,8 @@ _BESIDE = (
 _PARTS = (
     "The same questions went to the base alone, to the base with the eight prompts that the prompt database "
     "finds for them, to the base with the skill and the region's adapter, and to the whole twin. Settings "
-    "are private: no prompt has them. States were sent as prompts: no adapter has them, and what it says "
-    "all the same is what homes mostly say. Right is what has the value in its text."
+    "are private: no prompt has them. States were sent as prompts: no adapter has them. Right is what has "
+    "the value in its text."
 )
 _ATTACK = (
     "Who has the adapter and a list of objects need not ask in reverse: he asks forwards, and takes the "
