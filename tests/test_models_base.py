@@ -15,7 +15,10 @@ from llmtwin.errors import InputError, Unavailable
 from llmtwin.models import base as base_module
 from llmtwin.models.base import Base, find_base, probe_dtype
 from llmtwin.models.engine.api import turn
+from llmtwin.models.transformer import Transformer
 from tests.models import tiny_base
+
+MAPPED = Path("/proc/self/maps")
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +153,15 @@ def test_the_bundled_base_is_dequantised_once_and_named_by_its_content() -> None
     assert weights.stat().st_mtime_ns == made_at
     assert (base.config.layers, base.config.hidden, base.config.boundary) == (30, 576, 18)
     assert base.chat(turn("hi")).endswith("<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n")
+
+
+@pytest.mark.skipif(not MAPPED.exists(), reason="this system does not say which files a process has mapped")
+def test_a_loaded_base_keeps_none_of_its_file_in_memory(folder: Path) -> None:
+    base = find(folder)
+    tensors = base.tensors()
+    assert str(base.folder) in MAPPED.read_text()
+    stored = tensors["model.norm.weight"].dtype
+    del tensors
+    model = Transformer(base, stored)
+    assert str(base.folder) not in MAPPED.read_text()
+    assert model.layers
