@@ -153,6 +153,21 @@ def test_b_learns_so_many_times_faster_than_a(transformer: Transformer) -> None:
     assert moved(fast)[0] == moved(plain)[0] < moved(plain)[1] * 30 < moved(fast)[1]
 
 
+def test_what_is_stored_is_the_running_mean_of_the_steps(transformer: Transformer) -> None:
+    one_step = replace(QUICK, batch_tokens=4096, stop_when_complete=False)
+    steps = [tune(transformer, FACTS, replace(one_step, epochs_max=count)).lora for count in (1, 2, 3)]
+    averaged = tune(transformer, FACTS, replace(one_step, epochs_max=3, average_share=0.5)).lora
+    begun = Lora.fresh(transformer.config, QUICK.rank, averaged.first, QUICK.seed)
+    for half in ("a", "b"):
+        for key, mean in getattr(begun, half).items():
+            for step in steps:
+                mean = mean + (getattr(step, half)[key] - mean) / 1.5
+            found, last = getattr(averaged, half)[key], getattr(steps[-1], half)[key]
+            rounding = 2**-8 * float(last.abs().max())
+            assert torch.allclose(found, mean, atol=rounding)
+            assert half == "a" or float((found - last).abs().max()) > 8 * rounding
+
+
 def test_a_few_are_learned_first_where_they_are_many(transformer: Transformer) -> None:
     options = replace(QUICK, batch_tokens=64, few_share=0.25, few_epochs=3, stop_when_complete=False)
     few = tune(transformer, FACTS, replace(options, epochs_max=3))
@@ -160,6 +175,23 @@ def test_a_few_are_learned_first_where_they_are_many(transformer: Transformer) -
     whole = sum(len(render(transformer.base, fact)[0]) for fact in FACTS)
     assert 0 < few.tokens < 3 * whole / 2
     assert every.tokens == few.tokens + whole
+
+
+def test_layers_below_the_adapter_are_let_go_of_and_read_again(base: Base) -> None:
+    transformer, fresh = Transformer(base, torch.float32), Transformer(base, torch.float32)
+    tune(transformer, FACTS, replace(QUICK, epochs_max=1))
+    lower = range(base.config.boundary)
+    assert lower and all(transformer.layers[index] is None for index in lower)
+    assert all(transformer.layers[index] is not None for index in range(lower.stop, base.config.layers))
+    ids = torch.tensor([base.encode("what is the light of the kitchen")])
+    rope, attend = fresh.rope(torch.arange(ids.shape[1])[None]), causal(ids.shape[1], torch.float32)
+    with torch.inference_mode():
+        own, other = (
+            model.run(model.embed(ids), rope, attend, range(base.config.layers))
+            for model in (transformer, fresh)
+        )
+    assert torch.equal(own, other) and None not in transformer.layers
+    tune(transformer, FACTS, replace(QUICK, epochs_max=1, layers_share=1.0))  # over what was just read
 
 
 def test_only_wanted_places_come_out_as_they_would_among_all(transformer: Transformer) -> None:
@@ -279,7 +311,7 @@ def test_stock_peft_loads_the_stack_over_the_stock_base_and_says_the_same(
         assert text == fact.completion == said(any_base, [fact.prompt], [tmp_path])[0]
 
 
-RUN = replace(QUICK, epochs_max=8, stop_when_complete=False, checkpoint_seconds=0.0)
+RUN = replace(QUICK, epochs_max=8, average_share=0.5, stop_when_complete=False, checkpoint_seconds=0.0)
 HANGS_AFTER = 5
 CHILD = f"""
 import sys, time

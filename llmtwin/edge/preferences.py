@@ -22,7 +22,8 @@ TEMPERATURE = 0.7
 
 def preferring(options: TuneOptions) -> TuneOptions:
     """How to prefer after tuning with `options`: once, in small steps, so that what was learned stays."""
-    return replace(options, epochs_max=1, epochs_falling=1, learning_rate=options.learning_rate / 10)
+    rate = options.learning_rate / 50
+    return replace(options, epochs_max=1, epochs_falling=1, learning_rate=rate, average_share=0.0)
 
 
 def preferences(

@@ -47,6 +47,9 @@ class TuneOptions:
     few_epochs: int = 0
     """So many epochs at first are of a share of the batches alone, at the full rate: many facts at once keep
     a run long on the plateau where it learns how to look them up (arXiv:2503.21676)."""
+    average_share: float = 0.0
+    """What is stored is a running mean of the weights (Polyak and Juditsky 1992), in which a step's count
+    falls e-fold over this share of all steps, and that begins where the run does; with 0 the last ones."""
     batch_tokens: int = 384
     seed: int = 0
     probability_min: float = 0.7
@@ -146,6 +149,7 @@ class Run:
         """The K ids at each place of a completion that the loss is told of; the first is the token itself."""
         self.keys = list(start.a)
         self.master = [t.clone() for key in self.keys for t in (start.a[key], start.b[key])]
+        self.stored = [t.clone() for t in self.master] if options.average_share else self.master
         # Copies even in float32, where `to` would give the master itself.
         self.work = [t.to(transformer.dtype, copy=True).requires_grad_() for t in self.master]
         halves = [
@@ -157,6 +161,7 @@ class Run:
         self._common = common_prompt(self.rows)
         self._before = cache_trunk(transformer, self.rows[:1], start.first, frozen)[0][None, : self._common]
         self.trunk = cache_trunk(transformer, self.rows, start.first, frozen, self._common)
+        transformer.release(range(start.first))
         self.epoch, self.seconds, self.complete = 0, 0.0, False
         self.steps, self.tokens = 0, 0
         self.sure = [False] * len(self.rows)
@@ -171,8 +176,8 @@ class Run:
 
     def lora(self) -> Lora:
         """The adapter so far, as it is stored."""
-        a = {key: self.master[2 * i].clone() for i, key in enumerate(self.keys)}
-        b = {key: self.master[2 * i + 1].clone() for i, key in enumerate(self.keys)}
+        a = {key: self.stored[2 * i].clone() for i, key in enumerate(self.keys)}
+        b = {key: self.stored[2 * i + 1].clone() for i, key in enumerate(self.keys)}
         return Lora(self.start.rank, self.start.first, a, b).rounded()
 
     def run_epoch(self, report: Report) -> None:
@@ -264,6 +269,9 @@ class Run:
         self.optimizer.step()
         with torch.no_grad():
             torch._foreach_copy_(self.work, self.master)
+            if self.options.average_share:
+                averaged = self.options.average_share * self.options.epochs_max * len(self._batches)
+                torch._foreach_lerp_(self.stored, self.master, min(1.0, 1 / averaged))
         return float(loss.detach()), _all_over(self.options.probability_min, logprobs[:, 0], owners)
 
     def _sure(self, batch: list[int], probability_min: float) -> list[bool]:
@@ -304,6 +312,7 @@ class Run:
     def save(self, path: Path, digest: str) -> None:
         """Write the run's state beside `path` and put it there whole."""
         tensors = {f"master.{i}": t for i, t in enumerate(self.master)}
+        tensors |= {f"stored.{i}": t for i, t in enumerate(self.stored) if t is not self.master[i]}
         for i, t in enumerate(self.master):
             state = self.optimizer.state[t]
             tensors |= {f"{name}.{i}": state[name] for name in ("exp_avg", "exp_avg_sq", "step")}
@@ -333,6 +342,8 @@ class Run:
                     return
                 for i, t in enumerate(self.master):
                     t.copy_(file.get_tensor(f"master.{i}"))
+                    if self.stored[i] is not t:
+                        self.stored[i].copy_(file.get_tensor(f"stored.{i}"))
                     names = ("exp_avg", "exp_avg_sq", "step")
                     self.optimizer.state[t] = {name: file.get_tensor(f"{name}.{i}") for name in names}
         except SafetensorError:

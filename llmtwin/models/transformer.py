@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -57,19 +58,35 @@ class Transformer:
         self.device = torch.device(device)
         self.dtype = dtype or probe_dtype(self.device)
         tensors = base.tensors()
-
-        def take(*names: str) -> Tensor:
-            # Always a copy: one tensor that stays mapped keeps all of the file's pages that were read.
-            return torch.cat([tensors.pop(name) for name in names]).to(self.device, self.dtype)
-
-        self.embedding = take("model.embed_tokens.weight")
-        self.layers = [self._layer(f"model.layers.{i}.", take, tensors) for i in range(self.config.layers)]
-        self.norm = take("model.norm.weight")
-        self.head_weight = self.embedding if self.config.tied else take("lm_head.weight")
+        self.embedding = self._take(tensors, "model.embed_tokens.weight")
+        self.layers: list[Layer | None] = [None] * self.config.layers
+        self._load(tensors)
+        self.norm = self._take(tensors, "model.norm.weight")
+        self.head_weight = self.embedding if self.config.tied else self._take(tensors, "lm_head.weight")
         self._frequencies = rope_frequencies(self.config).to(self.device)
 
-    @staticmethod
-    def _layer(prefix: str, take: Callable[..., Tensor], tensors: dict[str, Tensor]) -> Layer:
+    def release(self, layers: range) -> None:
+        """Let go of the weights of some layers; they are read again when they are next run through."""
+        for index in layers:
+            self.layers[index] = None
+
+    def _take(self, tensors: dict[str, Tensor], *names: str) -> Tensor:
+        # Always a copy: one tensor that stays mapped keeps all of the file's pages that were read.
+        return torch.cat([tensors.pop(name) for name in names]).to(self.device, self.dtype)
+
+    # What is read while nothing is learned may be learned over later.
+    @torch.inference_mode(False)
+    def _load(self, tensors: dict[str, Tensor]) -> list[Layer]:
+        """Read the layers that are not in memory, and give all."""
+        found = [
+            self._layer(f"model.layers.{index}.", tensors) if layer is None else layer
+            for index, layer in enumerate(self.layers)
+        ]
+        self.layers = list(found)
+        return found
+
+    def _layer(self, prefix: str, tensors: dict[str, Tensor]) -> Layer:
+        take = partial(self._take, tensors)
         attention, mlp = prefix + "self_attn.", prefix + "mlp."
         qkv = [f"{attention}{x}_proj" for x in "qkv"]
         biased = f"{qkv[0]}.bias" in tensors
@@ -120,7 +137,8 @@ class Transformer:
         delta: Delta | None,
         wanted: Places | None,
     ) -> Tensor:
-        layer, config = self.layers[index], self.config
+        config = self.config
+        layer = self.layers[index] or self._load(self.base.tensors())[index]
         rows, length, _ = x.shape
 
         def project(name: str, h: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
