@@ -6,9 +6,10 @@ which value is whose, and not the seal key: sealed facts are attacked by their p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from random import Random
 from statistics import fmean
 from typing import TypeVar
@@ -33,6 +34,8 @@ Report = Callable[[str], None]
 Score = Callable[[Sequence[tuple[str, str]]], list[float]]
 """From prompts with completions to how much each speaks for its candidate."""
 Item = TypeVar("Item")
+Object = tuple[str, str]
+"""A device and one of its properties."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class FactAttacks:
         self._example = {one: of.example(one) for one in facts}
         own = [one for one in facts if one.sealed == sealed]
         self._asked = Random(seed).sample(own, min(FACTS, len(own)))
+        self._ordered: dict[str, list[Object]] = {}
         self._devices = sorted({*(one.name for one in description.devices), *(one.device for one in facts)})
 
     def run(self, report: Report) -> list[Found]:
@@ -225,26 +229,34 @@ class FactAttacks:
         right = {other.device for other in self._every if self._described(other) == self._described(one)}
         having = {other.device for other in self._every if other.property == one.property} - right
         rest = set(self._devices) - having - right
-        return self._shuffled(one, having, rest)[: CHOICES - 1]
+        return shuffled(self._random(one), having, rest)[: CHOICES - 1]
 
     def _wrong_values(self, one: Observation) -> list[str]:
         values = {self._example[other].completion for other in self._every if other.property == one.property}
-        return self._shuffled(one, values - {self._example[one].completion})[:WRONG_VALUES]
+        return shuffled(self._random(one), values - {self._example[one].completion})[:WRONG_VALUES]
 
     def _rivals(self, one: Observation, count: int) -> list[str]:
         """Questions about other objects that do not have that value: those of the same property first."""
         value = self._example[one].completion
-        others = {other: known for other, known in self._known.items() if known != value}
-        near = {object for object in others if object[1] == one.property}
-        same = {(device, one.property) for device in self._devices} - self._known.keys()
-        rest = {
-            (device, property) for device in self._devices for property in self._properties
-        } - self._known.keys()
-        objects = self._shuffled(one, near, same, {*others, *rest} - near - same)[:count]
-        return [self._question(one, *object) for object in objects]
+        others = (object for object in self._objects(one.property) if self._known.get(object) != value)
+        return [self._question(one, *object) for object in islice(others, count)]
+
+    def _objects(self, property: str) -> list[Object]:
+        """All objects, those of a property first, and of these the known ones.
+
+        It is one order for all facts of the property, so that most rivals are theirs in common: the twin is
+        asked about each of those once.
+        """
+        if property not in self._ordered:
+            every = {(device, name) for device in self._devices for name in self._properties}
+            same = {(device, property) for device in self._devices}
+            near = same & self._known.keys()
+            tiers = near, same - near, (every | self._known.keys()) - same
+            self._ordered[property] = shuffled(Random(f"{self._seed}/{property}"), *tiers)
+        return self._ordered[property]
 
     @cached_property
-    def _known(self) -> dict[tuple[str, str], str]:
+    def _known(self) -> dict[Object, str]:
         return {(one.device, one.property): self._example[one].completion for one in self._every}
 
     @cached_property
@@ -255,14 +267,15 @@ class FactAttacks:
         other = like.model_copy(update={"device": device, "property": property})
         return self._of.example(other).prompt
 
-    def _shuffled(self, one: Observation, *tiers: set[Item]) -> list[Item]:
-        """Tier after tier, each in an order of its own that the seed repeats."""
-        rng, found = self._random(one), list[Item]()
-        for tier in tiers:
-            ordered = sorted(tier, key=str)
-            rng.shuffle(ordered)
-            found += ordered
-        return found
-
     def _random(self, one: Observation) -> Random:
         return Random(f"{self._seed}/{one.fact.path}")
+
+
+def shuffled(random: Random, *tiers: Set[Item]) -> list[Item]:
+    """Tier after tier, each in an order of its own that the seed repeats."""
+    found = list[Item]()
+    for tier in tiers:
+        ordered = sorted(tier, key=str)
+        random.shuffle(ordered)
+        found += ordered
+    return found
