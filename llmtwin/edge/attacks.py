@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import product
 from random import Random
 from statistics import fmean
 from typing import TypeVar
@@ -66,7 +66,6 @@ class FactAttacks:
         self._example = {one: of.example(one) for one in facts}
         own = [one for one in facts if one.sealed == sealed]
         self._asked = Random(seed).sample(own, min(FACTS, len(own)))
-        self._ordered: dict[str, list[Object]] = {}
         self._devices = sorted({*(one.name for one in description.devices), *(one.device for one in facts)})
 
     def run(self, report: Report) -> list[Found]:
@@ -238,22 +237,14 @@ class FactAttacks:
     def _rivals(self, one: Observation, count: int) -> list[str]:
         """Questions about other objects that do not have that value: those of the same property first."""
         value = self._example[one].completion
-        others = (object for object in self._objects(one.property) if self._known.get(object) != value)
-        return [self._question(one, *object) for object in islice(others, count)]
+        others = (object for object in self._objects if self._known.get(object) != value)
+        nearest = sorted(others, key=lambda object: (object[1] != one.property, object not in self._known))
+        return [self._question(one, *object) for object in nearest[:count]]
 
-    def _objects(self, property: str) -> list[Object]:
-        """All objects, those of a property first, and of these the known ones.
-
-        It is one order for all facts of the property, so that most rivals are theirs in common: the twin is
-        asked about each of those once.
-        """
-        if property not in self._ordered:
-            every = {(device, name) for device in self._devices for name in self._properties}
-            same = {(device, property) for device in self._devices}
-            near = same & self._known.keys()
-            tiers = near, same - near, (every | self._known.keys()) - same
-            self._ordered[property] = shuffled(Random(f"{self._seed}/{property}"), *tiers)
-        return self._ordered[property]
+    @cached_property
+    def _objects(self) -> list[Object]:
+        """All objects, known or not, in one order, so that facts have most of their rivals in common."""
+        return shuffled(Random(self._seed), set(product(self._devices, self._properties)))
 
     @cached_property
     def _known(self) -> dict[Object, str]:
