@@ -19,7 +19,7 @@ from llmtwin.twins.model.exchange import Exchange
 from tests.conftest import free_port
 
 OUTCOME = re.compile(r'llmtwin_mirror_total\{outcome="(\w+)"\} (\S+)')
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def kept(exchange: Exchange) -> Exchange:

@@ -138,11 +138,11 @@ def drift(proxy: Proxy) -> float:
 @pytest.fixture(scope="module")
 def drifted(proxy: Proxy) -> tuple[float, float]:
     """What the gauge was while the primary was the same, and what it became when that changed."""
-    with proxy.counting("recorded", ANCHOR):
+    with proxy.counting("recorded", ANCHOR), proxy.counting("shadowed", ANCHOR):
         post(proxy, ANCHOR)
     until(lambda: drift(proxy) > 0)
     before = drift(proxy)
-    with proxy.counting("recorded", 30):
+    with proxy.counting("recorded", 30), proxy.counting("shadowed", 30):
         post(proxy, 30, x_stub="changed")
     until(lambda: drift(proxy) > LEVEL)
     return before, drift(proxy)
