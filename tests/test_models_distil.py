@@ -149,6 +149,25 @@ def test_a_reply_without_log_probabilities_is_learned_as_it_is_written(model: Tr
     assert after[0] < before[0] / 4
 
 
+@pytest.mark.parametrize("named", ["", "<|im_end|>"])
+def test_the_end_is_learned_as_likely_as_the_primary_found_it(model: Transformer, named: str) -> None:
+    end = model.base.encode(model.base.end)
+    told = Trace(
+        messages=(("user", "x"),),
+        completion="a",
+        tokens=("a", named),
+        tops=({"a": -0.1, named: -2.0}, {named: -0.5, "a": -1.0}),
+    )
+    taught = taught_by(model.base, told)
+    assert taught.soft
+    assert [ids[0] for ids in taught.ids] == [model.base.encode("a")[0], *end]
+    assert taught.logprobs[1][:2] == [-0.5, -1.0]
+    assert (end[0], -2.0) in zip(taught.ids[0], taught.logprobs[0], strict=True)
+    untold = told.model_copy(update={"tokens": ("a",), "tops": ({"a": -0.1, named: -2.0},)})
+    assert taught_by(model.base, untold).logprobs[1][:2] == [0.0, -inf]
+    assert [ids[0] for ids in taught_by(model.base, untold).ids] == [model.base.encode("a")[0], *end]
+
+
 def test_tokens_that_the_twin_does_not_have_are_no_ground(model: Transformer) -> None:
     trace = Trace(
         messages=(("user", "what is it"),),

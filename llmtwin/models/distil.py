@@ -120,7 +120,7 @@ def _nats(transformer: Transformer, taught: Sequence[Taught], hidden: Tensor) ->
 def taught_by(base: Base, trace: Trace) -> Taught:
     """A trace in the tokens of `base`; hard where they do not line up, or nothing was said of them."""
     prompt = base.encode(base.chat(conversation(trace.messages)))
-    end = base.encode(base.end) if trace.ended else []
+    end = base.encode(base.end)
     vocabulary = _vocabulary(base)
     own = [vocabulary.get(token) for token in trace.tokens]
     known = [token for token in own if token is not None]
@@ -128,7 +128,8 @@ def taught_by(base: Base, trace: Trace) -> Taught:
     if not soft:
         known = base.encode(trace.completion)
     tops = [_named(top, vocabulary) for top in trace.tops] if soft else [{token: 0.0} for token in known]
-    every = [*zip(known, tops, strict=True), *((token, {token: 0.0}) for token in end)]
+    untold = end if trace.ended and known[-len(end) :] != end else []
+    every = [*zip(known, tops, strict=True), *((token, {token: 0.0}) for token in untold)]
     if not every:
         raise InputError("a reply without a single token teaches nothing")
     places = [_filled(token, top) for token, top in every]
@@ -150,10 +151,14 @@ def _filled(token: int, top: dict[int, float]) -> tuple[list[int], list[float]]:
 
 @lru_cache(maxsize=1)
 def _vocabulary(base: Base) -> dict[str, int]:
-    """Ids by the text that each token stands for, but for tokens that are parts of a sign."""
+    """Ids by the text that each token stands for, but for tokens that are parts of a sign.
+
+    No text stands for the end: servers that show no special tokens, as llama.cpp, name it so.
+    """
     ids = range(base.tokenizer.get_vocab_size())
     texts = (base.tokenizer.decode([token], skip_special_tokens=False) for token in ids)
-    return {text: token for token, text in zip(ids, texts, strict=True) if "\ufffd" not in text}
+    whole = {text: token for token, text in zip(ids, texts, strict=True) if "\ufffd" not in text}
+    return whole | {"": base.encode(base.end)[0]}
 
 
 def divergence(primary: Tensor, twin: Tensor, reverse_share: float) -> Tensor:
