@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmtwin.primary.equal import Compared
     from llmtwin.primary.foretold import Foretold
     from llmtwin.primary.nearness import Nearness
+    from llmtwin.primary.sampling import Sampled
     from llmtwin.primary.trying import Tried
     from llmtwin.primary.users import Talked
     from llmtwin.records import Answer, Card
@@ -193,6 +194,16 @@ def _cost(state: State) -> Text:
 def show_requests(count: int) -> None:
     """What a comparison costs, before it is made."""
     err.print(f"{count:,} requests at most")
+
+
+def show_sampled(name: str, found: Sampled) -> None:
+    """Of how many of the twin's own answers it is known how likely the primary finds them."""
+    known = f"; {found.before} were known before" if found.before else ""
+    out.print(
+        f"{name}@{found.version}: {found.answers} answers, {found.tokens:,} tokens{known}; the next"
+        f" `llmtwin tune {name}` learns from them"
+    )
+    _show_failures(found.failures)
 
 
 def show_tried(found: Tried) -> None:

@@ -21,7 +21,7 @@ app = typer.Typer(
 for command in (
     *(studies.demo, studies.study),
     *(making.new, making.collect, making.tune, making.push, making.serve, making.ask, making.edit),
-    *(model.proxy, model.try_, model.gate),
+    *(model.proxy, model.sample, model.try_, model.gate),
     watching.watch,
     *(keeping.card, keeping.audit, keeping.export, keeping.import_, keeping.forget, keeping.enrol),
     *(keeping.rollback, keeping.reseal),

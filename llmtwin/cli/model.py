@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
+from rich.progress import Progress
 
 from llmtwin.cli.arguments import Name
 from llmtwin.errors import InputError
@@ -15,6 +17,7 @@ from llmtwin.show import (
     show_foretold,
     show_requests,
     show_ruling,
+    show_sampled,
     show_talked,
     show_tried,
 )
@@ -89,6 +92,25 @@ def try_(
             show_talked(simulated.talk(name, changes, users, checks, seed, tell=show_requests))
         else:
             show_tried(trying.try_change(name, changes, checks, sample, tell=show_requests))
+
+
+def sample(
+    name: Name,
+    share: Annotated[
+        float, typer.Option(min=0, max=0.5, help="The share of the twin's own answers in what is learned.")
+    ] = 0.25,
+) -> None:
+    """Have the primary say how likely it finds the twin's own answers, for the next tuning to learn from."""
+    from llmtwin.primary import sampling
+
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("asking", total=None)
+
+        def tell(count: int) -> None:
+            show_requests(count)
+            bar.update(task, total=count)
+
+        show_sampled(name, sampling.sample(name, share, tell=tell, advance=partial(bar.advance, task)))
 
 
 def gate(

@@ -4,11 +4,8 @@ Of each place the likeliest tokens are known, and for the rest only what is left
 one class, here as in the twin. The divergence over these classes is a lower bound of the whole one, which
 lumping can only lessen (log-sum inequality, Cover & Thomas, Theorem 2.7.1).
 
-Of GKD (arXiv:2306.13649) the mix of divergences is here, and the share of the student's own samples (its
-lambda) is not. Their loss takes the primary's log-probabilities of what the twin wrote. A recorded exchange
-has none, and OpenAI's chat interface gives those of what it generates, not of a given text; to ask for them a
-token a request would load the primary, which a mirror never does. Where the primary's weights are at hand, no
-sample is needed at all: `lora.interpolated` goes all the way.
+As in GKD (arXiv:2306.13649) forward and reverse divergence are mixed, and the twin's own samples are learned
+from, too: they are traces like any other, whoever asked the primary about them.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def _card(store: EdgeStore, version: int, near: Nearness) -> str:
 
     folder = version_folder(store, version)
     signed = SignedManifest.model_validate_json((folder / MANIFEST).read_bytes())
-    learned, held_out, measured = _traffic(store, version, near)
+    learned, own, held_out, measured = _traffic(store, version, near)
     log = gating.decisions(store).read()
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -90,6 +90,7 @@ def _card(store: EdgeStore, version: int, near: Nearness) -> str:
         manifest=signed.manifest,
         card=Card.model_validate_json((folder / CARD).read_bytes()),
         learned=learned,
+        own=own,
         held_out=held_out,
         measured=measured,
         near=near,
@@ -113,19 +114,20 @@ def _head(base: str) -> str:
     return head.to_yaml()
 
 
-def _traffic(store: EdgeStore, version: int, near: Nearness) -> tuple[Traffic | None, Traffic, Traffic]:
-    """What a version learned, where that is known, what is held out, and on which of it it was measured."""
+def _traffic(store: EdgeStore, version: int, near: Nearness) -> tuple[Traffic | None, int, Traffic, Traffic]:
+    """What a version learned, where that is known, answers of its own too, what is held out, and measured."""
     from llmtwin.twins.model import beside
-    from llmtwin.twins.model.collect import exchanges
+    from llmtwin.twins.model.collect import OWN, exchanges
 
     mirrored.take(store)
     known, addresses = store.known(), store.learned(version)
     held_out = beside.held_out(known)
     measured = [line for line in held_out if line.id in near.kl_of]
-    learned = None
+    learned, own = None, 0
     if addresses is not None:
+        own = sum(address in addresses for address, _ in exchanges(known, OWN))
         learned = _counted([line for address, line in exchanges(known) if address in addresses])
-    return learned, _counted(held_out), _counted(measured)
+    return learned, own, _counted(held_out), _counted(measured)
 
 
 def _counted(lines: Sequence[Exchange]) -> Traffic:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from llmtwin.errors import InputError, NotFound, Unavailable
 from llmtwin.records import Document, Trace
@@ -21,6 +22,8 @@ from llmtwin.twins.model.redact import FindNames, Redactor
 from llmtwin.twins.private.names import chatted, load_tagger
 
 SOURCE = "traffic"
+OWN = "own answers"
+"""Of the twin's own answers it is known how likely its primary finds them; they are no traffic."""
 HELD_OUT_EVERY = 5
 """One session of so many is held out."""
 EXCHANGES_MIN = 10
@@ -76,14 +79,30 @@ def _redactor(key: bytes) -> Redactor:
     return Redactor(key, _names()[0])
 
 
-def exchanges(known: Known) -> Iterator[tuple[str, Exchange]]:
-    """What was collected so far, with its addresses."""
+def exchanges(known: Known, source: str = SOURCE) -> Iterator[tuple[str, Exchange]]:
+    """What was collected so far, with its addresses; of OWN the twin's answers in place of the primary's."""
     for document in known.documents:
-        yield document.address, Exchange.model_validate_json(document.body)
+        if document.source == source:
+            yield document.address, Exchange.model_validate_json(document.body)
+
+
+def own_address(address: str) -> str:
+    """Where the twin's own answer to an exchange is: it is forgotten with it."""
+    return f"{address}/own"
+
+
+def own_document(address: str, line: Exchange, response: dict[str, Any], workload: str) -> Document:
+    """The twin's own answer to the exchange at an address, as it is kept."""
+    answered = line.model_copy(update={"workload_id": workload, "response": response})
+    body = answered.model_dump_json()
+    return Document(id=answered.id, source=OWN, address=own_address(address), body=body)
 
 
 def lessons(known: Known) -> Lessons:
-    """All replies but those of held-out sessions. Raises InputError for too little to learn from."""
+    """All replies but those of held-out sessions, and what the primary finds of the twin's own answers.
+
+    Raises InputError for too little to learn from.
+    """
     learned, held_out = dict[str, Trace](), dict[str, Trace]()
     sessions: dict[str, str] = {}
     for address, line in exchanges(known):
@@ -96,6 +115,8 @@ def lessons(known: Known) -> Lessons:
             f"{len(learned) + len(held_out)} replies are too few to learn a model from: it takes"
             f" {EXCHANGES_MIN} or more; collect more traffic"
         )
+    own = {address: trace for address, line in exchanges(known, OWN) if (trace := trace_of(line))}
+    learned |= own
     return Lessons(
         traces=tuple(learned.values()),
         learned=tuple(learned),
