@@ -20,6 +20,7 @@ from llmtwin.twins.private.names import chatted, load_tagger
 KEY = b"the bench is open"
 OF_THE_DEMO = (
     *("kl_base", "kl_distilled", "kl_interpolated", "kl_reduction", "kl_reduction_interpolated", "held_out"),
+    *("kl_reduction_without_own", "held_out_untold", "tunings"),
     *("discrepancy", "gate", "probe_tokens_to_detect", "drift_step_rate", "questions", "seconds_total"),
 )
 

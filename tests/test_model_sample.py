@@ -212,7 +212,7 @@ def test_the_next_version_learns_them_its_card_says_so_and_forgetting_takes_them
     assert shown.exit_code == 0, shown.output
     answers = lines(settings, OWN)
     assert f"desk@1: {len(answers)} answers" in shown.output and "requests at most" in shown.output
-    card = twin.tune(options=replace(QUICK, epochs_max=2, epochs_falling=2)).card
+    card = twin.tune(options=QUICK).card
     learned = [line for line in lines(settings, SOURCE).values() if not is_held_out(line)]
     assert card.figures["examples"] == len(learned) + len(answers)
     written = carding.write("desk", card.version, settings=settings).read_text()

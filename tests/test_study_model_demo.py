@@ -38,7 +38,9 @@ def test_a_demo_watches_learns_gates_and_draws(
     monkeypatch.setenv("LLMTWIN_BASE", base)
     monkeypatch.setenv("LLMTWIN_ENGINE", "torch")
     own = settings.model_copy(update={"base": base, "engine": "torch"})
-    options = ModelDemoOptions(own, tmp_path / "out", tmp_path / "none", phases=(16, 16), repeats=6)
+    options = ModelDemoOptions(
+        own, tmp_path / "out", tmp_path / "none", phases=(16, 16), repeats=6, own_share=0
+    )
     found = run(options, QUIET)
     assert [one["mirrored"] for one in found["tunings"]] == [16, 32]
     assert found["tunings"][0]["examples"] < found["tunings"][1]["examples"] <= 38

@@ -157,7 +157,7 @@ def _keep(
             failures[str(error)] += 1
         else:
             document = own_document(one.address, one.line, response, _workload(store, version))
-            store.record([], [], store.encoder_state(), [document])
+            store.record([], [], store.encoder_state() or "", [document])
             answers, tokens = answers + 1, tokens + len(one.pieces)
         advance(len(one.pieces) + one.ended)
     return answers, tokens, failures

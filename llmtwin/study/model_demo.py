@@ -28,7 +28,7 @@ from llmtwin.models.distil import distil, divergences
 from llmtwin.models.gguf import write_gguf
 from llmtwin.models.lora import Lora, interpolated
 from llmtwin.models.transformer import Transformer
-from llmtwin.primary import canary, gating, nearness, place
+from llmtwin.primary import canary, gating, nearness, place, sampling
 from llmtwin.records import Trace, now
 from llmtwin.settings import Settings
 from llmtwin.study import desk_case, probes
@@ -62,7 +62,8 @@ class ModelDemoOptions:
     """What the demo works with; its twin stays in the data folder of `settings`.
 
     `phases` are how many questions are mirrored before each tuning, and `repeats` how many of the last ones
-    are asked twice, to say how far the primary is from itself.
+    are asked twice, to say how far the primary is from itself. Of all that is learned at last `own_share` are
+    the twin's own answers; nothing of it for a base that writes no text.
     """
 
     settings: Settings
@@ -71,6 +72,7 @@ class ModelDemoOptions:
     seed: int = 7
     phases: tuple[int, ...] = (60, 90, 190)
     repeats: int = 30
+    own_share: float = 0.25
 
 
 def run(options: ModelDemoOptions, console: Console | None = None) -> dict[str, Any]:
@@ -153,7 +155,7 @@ class _Demo:
     # The twin
 
     def _watched(self, desk: str) -> None:
-        """The desk is asked through the proxy, and the twin learns after each phase."""
+        """The desk is asked through the proxy, and the twin learns after each phase; then its own answers."""
         make_room(TWIN, self._settings)
         Twin.new(TWIN, "model", settings=self._settings).close()
         place.set_primary(TWIN, desk, self._settings)
@@ -167,8 +169,24 @@ class _Demo:
             again = part[-self.options.repeats :] if number == len(self.options.phases) else []
             self._ask(proxy, [*part, *again])
             done += count
-            tunings.append({"mirrored": done, **self._tuned(number)})
+            tunings.append({"mirrored": done, "own_answers": 0, **self._tuned(number)})
+        if self.options.own_share:
+            own = self._asked_about_own()
+            tunings.append({"mirrored": done, "own_answers": own, **self._tuned(len(tunings) + 1)})
         self.figures["tunings"] = tunings
+
+    def _asked_about_own(self) -> int:
+        """The desk says how likely it finds the twin's own answers; of how many."""
+        with self._bar("the twin's own answers", 1) as show:
+            asked: list[int] = []
+            found = sampling.sample(
+                TWIN,
+                self.options.own_share,
+                self._settings,
+                tell=asked.append,
+                advance=lambda done: show(0, f"{done} of {asked[0]} tokens"),
+            )
+        return found.answers
 
     def _tuned(self, number: int) -> dict[str, float]:
         """Learn all that was mirrored so far as the next version; its card's figures."""
@@ -212,17 +230,22 @@ class _Demo:
             for _ in range(INTERPOLATIONS):
                 mixed = interpolated(self._house, mixed, KEPT_SHARE)
                 steps.append(mixed)
-            self._held_out = self._traces()[1]
+            held_out = self._traces()[1]
+            # Of a reply in which something private was hidden it is not known how likely the desk found it.
+            self._held_out = [one for one in held_out if one.tokens]
             every = divergences(self._model, self._held_out, [None, *self._loras, *steps])
             base, *others = map(fmean, every)
             near = nearness.measure(TWIN, self._versions[-1], settings=self._settings)
         distilled, between = others[: len(self._loras)], others[len(self._loras) :]
+        mirrored = distilled[: len(self.options.phases)]
         self.figures |= {
             "held_out": len(self._held_out),
+            "held_out_untold": len(held_out) - len(self._held_out),
             "kl_base": base,
             "kl_distilled": distilled,
             "kl_interpolated": between,
             "kl_reduction": 1 - distilled[-1] / base,
+            "kl_reduction_without_own": 1 - mirrored[-1] / base,
             "kl_reduction_interpolated": 1 - between[-1] / base,
             "discrepancy": near.measured.dump(),
         }
@@ -305,6 +328,7 @@ def _show(figures: dict[str, Any], out: Path, console: Console) -> None:
     rows = {
         "nats a token from the desk: base": f"{figures['kl_base']:.3f}",
         "twin, distilled": f"{figures['kl_distilled'][-1]:.3f} ({figures['kl_reduction']:.0%} less)",
+        "… from the desk's replies alone": f"{figures['kl_reduction_without_own']:.0%} less",
         "twin, weights interpolated": f"{figures['kl_interpolated'][-1]:.3f}"
         f" ({figures['kl_reduction_interpolated']:.0%} less)",
         "gate, a good candidate": figures["gate"]["good"]["verdict"],

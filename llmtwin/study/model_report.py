@@ -27,8 +27,12 @@ def plot_nearing(figures: Mapping[str, Any]) -> Figure:
 
     figure = Figure(figsize=(9, 3.2))
     left, right = figure.subplots(1, 2, sharey=True)
-    mirrored = [0, *(one["mirrored"] for one in figures["tunings"])]
-    left.plot(mirrored, [figures["kl_base"], *figures["kl_distilled"]], "o-", color=COLORS[0])
+    mirrored = [0, *(one["mirrored"] for one in figures["tunings"] if not one["own_answers"])]
+    reached = [figures["kl_base"], *figures["kl_distilled"]]
+    left.plot(mirrored, reached[: len(mirrored)], "o-", color=COLORS[0], label="the desk's replies")
+    if len(reached) > len(mirrored):
+        left.plot(mirrored[-1:], reached[-1:], "D", color=COLORS[2], label="and its own answers")
+        left.legend(frameon=False)
     left.set(xlabel="questions mirrored", ylabel="nats a token from the desk, at least", title="distilled")
     steps = [figures["kl_base"], *figures["kl_interpolated"]]
     right.plot(range(len(steps)), steps, "o-", color=COLORS[1])

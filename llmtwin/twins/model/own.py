@@ -30,18 +30,20 @@ def can_be_begun(line: Exchange) -> bool:
 
 
 def goes_on(lines: Iterable[Exchange], ask: Ask) -> bool:
-    """Whether a model goes on with most of its own replies, of which each is broken off before a word.
+    """Whether a model goes on with most of its own replies, each broken off after its first token, or word.
 
-    It does where the word's beginning is among the likeliest tokens. False where no reply has two words.
+    It does where the next one's beginning is among the likeliest tokens. False where no reply has two.
     Raises InputError for a model that gives no log-probabilities, and what `ask` does.
     """
-    found = []
+    found: list[bool] = []
     for line in lines:
-        said = openai.reply(line.response).text
-        place = said.find(" ", len(said) // 2)
-        if place > 0 and can_be_begun(line) and len(found) < BROKEN_OFF_MAX:
-            tops = _next(line, said[:place], ask)
-            found.append(any(token.strip() and said[place:].startswith(token) for token in tops))
+        said = openai.reply(line.response)
+        begun = said.tokens[0].text if said.tokens else said.text[: max(said.text.find(" ", 1), 0)]
+        rest = said.text.removeprefix(begun)
+        whole = begun and rest and "\ufffd" not in begun
+        if whole and can_be_begun(line) and len(found) < BROKEN_OFF_MAX:
+            tops = _next(line, begun, ask)
+            found.append(any(token.strip() and rest.startswith(token) for token in tops))
     return sum(found) * 2 > len(found)
 
 
