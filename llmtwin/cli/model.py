@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -110,7 +109,10 @@ def sample(
             show_requests(count)
             bar.update(task, total=count)
 
-        show_sampled(name, sampling.sample(name, share, tell=tell, advance=partial(bar.advance, task)))
+        def advance(done: int) -> None:
+            bar.update(task, completed=done)
+
+        show_sampled(name, sampling.sample(name, share, tell=tell, advance=advance))
 
 
 def gate(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SHARE_MAX = 0.5
 
 Advance = Callable[[int], None]
-"""Is told how many more requests are done with."""
+"""Is told how many requests are done with so far."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _keep(
     from llmtwin.twins.model.collect import own_document
 
     failures: Counter[str] = Counter()
-    answers = tokens = 0
+    answers = tokens = done = 0
     for one in said:
         try:
             response = own.told(one.line, one.pieces, one.ended, ask)
@@ -159,7 +159,8 @@ def _keep(
             document = own_document(one.address, one.line, response, _workload(store, version))
             store.record([], [], store.encoder_state() or "", [document])
             answers, tokens = answers + 1, tokens + len(one.pieces)
-        advance(len(one.pieces) + one.ended)
+        done += len(one.pieces) + one.ended
+        advance(done)
     return answers, tokens, failures
 
 

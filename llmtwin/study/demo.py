@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from llmtwin.edge.store import EdgeStore
 from llmtwin.errors import Unavailable
 from llmtwin.records import Command, CommandState, Observation, now
 from llmtwin.study import measure, privacy, questions
+from llmtwin.study.machine import machine
 from llmtwin.study.measure import Asked, Figures
 from llmtwin.study.phrasings import Phrasings, read_phrasings
 from llmtwin.study.processes import COHORT, DemoOptions, Edge, Server, check_free, make_room
@@ -106,7 +106,7 @@ class _Demo:
         self._server.close()
         with self._phase("privacy"):
             self._privacy()
-        self.figures |= _machine() | {"seconds_total": time.monotonic() - began}
+        self.figures |= machine() | {"seconds_total": time.monotonic() - began}
         self._write()
 
     # -- homes become twins
@@ -442,14 +442,6 @@ def _with_ends(one: Asked, ended: Mapping[str, Command]) -> Asked:
 
 def _question(one: Observation) -> str:
     return facts.question(one.device, one.property)
-
-
-def _machine() -> Figures:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cpu = names[0] if names else platform.processor() or platform.machine()
-    return {"cpu": cpu, "cores": os.cpu_count() or 1, "python": platform.python_version()}
 
 
 def _table(figures: Figures) -> Table:

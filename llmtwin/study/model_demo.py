@@ -184,7 +184,7 @@ class _Demo:
                 self.options.own_share,
                 self._settings,
                 tell=asked.append,
-                advance=lambda done: show(0, f"{done} of {asked[0]} tokens"),
+                advance=lambda done: show(done / asked[0], ""),
             )
         return found.answers
 

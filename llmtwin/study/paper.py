@@ -9,8 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 from llmtwin.errors import InputError
 from llmtwin.study.chart import Chart, draw
+from llmtwin.study.machine import machine
 from llmtwin.study.report import drawing
 from llmtwin.study.steps import write as write_json
 
@@ -70,7 +69,7 @@ def write(part: Part, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "title": part.title,
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "machine": machine(),
         "figures": part.figures,
         "sections": [
             {**vars(section), "chart": section.chart and section.chart.data()} for section in part.sections

@@ -6,8 +6,6 @@ folder, so a killed run goes on. With `--mini`, one author learned for one epoch
 
 from __future__ import annotations
 
-import os
-import platform
 import resource
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +24,7 @@ from llmtwin.models.lora import Lora
 from llmtwin.records import Example
 from llmtwin.study import person_figures, person_forgetting, person_retrieval, voices
 from llmtwin.study.authors import PEPS, TIL, Author, Parts, authors, draw, notes, parts, prose
+from llmtwin.study.machine import machine
 from llmtwin.study.person_report import write_report
 from llmtwin.study.progress import bars_on
 from llmtwin.study.steps import Steps
@@ -69,7 +68,7 @@ def run(options: StudyOptions, console: Console | None = None) -> dict[str, Any]
             mini |= part
         if options.mini:
             return mini
-        figures: dict[str, Any] = {"mini": mini, "machine": _machine()}
+        figures: dict[str, Any] = {"mini": mini, "machine": machine()}
         # After each part, so that a run that is stopped leaves on record what it did.
         for part in _Study(options, bars).parts():
             figures |= part
@@ -271,7 +270,3 @@ def _little(options: StudyOptions) -> tuple[list[Author], tuple[Item, ...]]:
 
 def _ids(found: Parts) -> list[list[str]]:
     return [[item.id for item in items] for items in (found.learned, found.verifier, found.held_out)]
-
-
-def _machine() -> dict[str, Any]:
-    return {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()}

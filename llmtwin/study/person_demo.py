@@ -5,8 +5,6 @@ It only orchestrates: what is written is the authors', the twins do the rest, an
 
 from __future__ import annotations
 
-import os
-import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +30,7 @@ from llmtwin.records import Answer, Command, Description, Outcome, Question, now
 from llmtwin.settings import Settings
 from llmtwin.study import person_figures, voices
 from llmtwin.study.authors import MILTON, TIL, Author, draw, notes, parts, poets, prose, write_out
+from llmtwin.study.machine import machine
 from llmtwin.study.measure import together
 from llmtwin.study.person_questions import questions
 from llmtwin.study.person_report import plot_attribution
@@ -144,7 +143,7 @@ class _Demo:
         self._measure()
         self.figures |= {
             "note": PUBLIC,
-            "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+            "machine": machine(),
             "seconds_total": time.monotonic() - began,
         }
         self._write()
