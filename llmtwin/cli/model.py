@@ -96,7 +96,7 @@ def try_(
 def sample(
     name: Name,
     share: Annotated[
-        float, typer.Option(min=0, max=0.5, help="The share of the twin's own answers in what is learned.")
+        float, typer.Option(help="The share of the twin's own answers in what is learned, half at most.")
     ] = 0.25,
 ) -> None:
     """Have the primary say how likely it finds the twin's own answers, for the next tuning to learn from."""

@@ -115,8 +115,7 @@ def lessons(known: Known) -> Lessons:
             f"{len(learned) + len(held_out)} replies are too few to learn a model from: it takes"
             f" {EXCHANGES_MIN} or more; collect more traffic"
         )
-    own = {address: trace for address, line in exchanges(known, OWN) if (trace := trace_of(line))}
-    learned |= own
+    learned |= {address: trace for address, line in exchanges(known, OWN) if (trace := trace_of(line))}
     return Lessons(
         traces=tuple(learned.values()),
         learned=tuple(learned),
