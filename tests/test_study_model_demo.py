@@ -45,7 +45,9 @@ def test_a_demo_watches_learns_gates_and_draws(
     assert [one["mirrored"] for one in found["tunings"]] == [16, 32]
     assert found["tunings"][0]["examples"] < found["tunings"][1]["examples"] <= 38
     assert len(found["kl_distilled"]) == 2 and len(found["kl_interpolated"]) == 3
-    assert found["gate"]["good"]["items"] == found["gate"]["bad"]["items"] > 0
+    assert list(found["gate"]) == ["good", "doubtful", "bad"]
+    assert {one["items"] for one in found["gate"].values()} == {found["gate"]["good"]["items"]} != {0}
+    assert found["gate"]["bad"]["difference"] < 0
     assert json.loads((tmp_path / "out" / "result.json").read_text())["held_out"] == found["held_out"]
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<svg" in page

@@ -258,21 +258,28 @@ class _Demo:
         return self._settings.edge_folder / TWIN / "adapters" / str(version)
 
     def _gated(self) -> None:
-        """The last version in place of the first, and one that learned the answers of other questions."""
+        """The last version in place of the first; and in place of the last, two that learned what is wrong.
+
+        A doubtful one learned half of the replies, each as the answer to the next customer; a bad one took
+        the customers' words for the desk's.
+        """
         learned, _ = self._traces()
         moved = [
             one.model_copy(update={"messages": other.messages})
             for one, other in zip(learned, learned[1:] + learned[:1], strict=True)
         ]
+        swapped = [Trace(messages=one.messages, completion=one.messages[-1][1]) for one in learned]
         options = replace(ModelKind().tuning(), epochs_max=1, epochs_falling=1)
-        with self._bar("two candidates at the gate", 2) as show:
+        with self._bar("three candidates at the gate", 3) as show:
             good = canary.rule(TWIN, self._versions[-1], self._versions[0], self._settings).found
             show(1, good.verdict)
-            bad = distil(self._model, moved[: len(moved) // 2], options).lora
-            scores = gating.scores(TWIN, [bad, self._loras[-1]], self._settings)
-            found = decide_so_far(scores[0], scores[1], loss_max=gating.LOSS_MAX)
-            show(2, found.verdict)
-        self.figures["gate"] = {"good": gating.grounds(good), "bad": gating.grounds(found)}
+            wrong = [distil(self._model, moved[: len(moved) // 2], options).lora]
+            wrong.append(distil(self._model, swapped, options).lora)
+            show(2, "two that learned what is wrong")
+            *scores, in_use = gating.scores(TWIN, [*wrong, self._loras[-1]], self._settings)
+            doubtful, bad = (decide_so_far(each, in_use, loss_max=gating.LOSS_MAX) for each in scores)
+        named = {"good": good, "doubtful": doubtful, "bad": bad}
+        self.figures["gate"] = {name: gating.grounds(found) for name, found in named.items()}
 
     def _drifted(self, desk: str) -> None:
         """The primary is swapped for itself after one more step of training; how soon that is seen."""
@@ -331,8 +338,7 @@ def _show(figures: dict[str, Any], out: Path, console: Console) -> None:
         "… from the desk's replies alone": f"{figures['kl_reduction_without_own']:.0%} less",
         "twin, weights interpolated": f"{figures['kl_interpolated'][-1]:.3f}"
         f" ({figures['kl_reduction_interpolated']:.0%} less)",
-        "gate, a good candidate": figures["gate"]["good"]["verdict"],
-        "gate, a bad candidate": figures["gate"]["bad"]["verdict"],
+        **{f"gate, a {name} candidate": found["verdict"] for name, found in figures["gate"].items()},
         "probe tokens until a changed desk is seen": str(figures["probe_tokens_to_detect"]),
         "seconds": f"{figures['seconds_total']:.0f}",
     }

@@ -88,8 +88,8 @@ def choose(
     some: Sequence[Row],
     seconds: float,
 ) -> Measured:
-    """The precision with the most tokens a second, and the learning rate that is best on `some` rows after
-    so many seconds: by its recall, and where that is the same by its mean loss.
+    """The precision with the most tokens a second, and the learning rates from the best on: by their recall
+    of `some` rows after so many seconds, and where that is the same by their mean loss.
 
     The models that are trained over are left in the folder of `training`: the stock ones, with the skill in
     their weights.
@@ -103,10 +103,10 @@ def choose(
     for rate in rates:
         done = train(replace(training, learning_rate=rate, seconds_max=seconds))
         trials[rate] = done["recall"], done["loss"]
-    best = max(rates, key=lambda rate: (trials[rate][0], -trials[rate][1]))
+    best_first = sorted(rates, key=lambda rate: (-trials[rate][0], trials[rate][1]))
     return {
         "precision": training.precision,
-        "learning_rate": best,
+        "learning_rates": best_first,
         "speeds": speeds,
         "trials": [{"learning_rate": rate, "recall": of[0], "loss": of[1]} for rate, of in trials.items()],
     }
