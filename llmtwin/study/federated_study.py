@@ -63,9 +63,9 @@ class Sizes:
     grid_homes: int = 5
     target: float = 0.95
     twin: Way = field(default_factory=lambda: Way(as_shipped(), 0, 0))
-    lora: Way = Way(((2, 4e-3), (2, 1e-2), (2, 2e-2), (8, 4e-3), (8, 1e-2)), 24, 64)
+    lora: Way = Way(((2, 4e-3), (2, 1e-2), (2, 2e-2), (8, 4e-3), (8, 1e-2)), 24, 128)
     ffa: Way = Way(((2, 8e-3), (2, 2e-2), (2, 4e-2), (8, 8e-3), (8, 2e-2)), 24, 64, homes=(20,))
-    full: Way = Way(((4, 1e-4), (4, 3e-4)), 8, 32, homes=(5,), splits=(IID,))
+    full: Way = Way(((4, 1e-4), (4, 3e-4)), 8, 64, homes=(5,), splits=(IID,))
 
     def way(self, method: str) -> Way:
         """That of one method."""
