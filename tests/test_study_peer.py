@@ -129,6 +129,7 @@ def test_a_study_that_is_done_measures_nothing_again_and_another_one_is_refused(
     before = {file.name: file.read_bytes() for file in options.out.iterdir()}
     monkeypatch.setattr(peer, "alone", None)
     monkeypatch.setattr(HomeKind, "skill", lambda *_: options.work.parent / "skill")
+    monkeypatch.setattr(HomeKind, "tuning", lambda *_: QUICK)
     peer.run(options, LITTLE, QUIET)
     assert {file.name: file.read_bytes() for file in options.out.iterdir()} == before
     with pytest.raises(InputError, match="other options"):

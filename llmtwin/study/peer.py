@@ -1,6 +1,6 @@
 """Our tuning beside stock PEFT under the Trainer of transformers: the same facts to the same recall.
 
-`llmtwin study peer`: some 65 minutes on two cores. It orchestrates: each run has a process of its own, one
+`llmtwin study peer`: some 70 minutes on two cores. It orchestrates: each run has a process of its own, one
 after the other. Finished steps are kept, so a killed run goes on.
 """
 
@@ -10,7 +10,7 @@ import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,7 +46,7 @@ class PeerOptions:
     """
 
     facts: int = 1600
-    rates: tuple[float, ...] = (1e-3, 2e-3, 4e-3)
+    rates: tuple[float, ...] = (1e-3, 2e-3, 4e-3, 8e-3)
     together: int = 8
     trial_facts: int = 400
     trial_seconds: float = 60.0
@@ -117,6 +117,7 @@ class Comparison:
             "facts": len(self._facts),
             "together": training.together,
             "skill": self._skill is not None,
+            "learned": asdict(self._tuning),
         }
 
     def _chosen(self) -> Measured:
@@ -189,8 +190,8 @@ def part(found: Measured) -> Part:
         "peft_facts": found["facts"],
         "peft_seconds": last["seconds"],
         "peft_seconds_ours": seconds,
-        "peft_peak_rss_mb": peer["peak_rss_bytes"] / 2**20,
-        "peft_peak_rss_mb_ours": peak / 2**20,
+        "peft_peak_rss_mb": peer["peak_rss_bytes"] / 1e6,
+        "peft_peak_rss_mb_ours": peak / 1e6,
         "peft_recall": peer["told"],
         "peft_recall_ours": min(one["told"] for one in ours),
         "peft_tokens_per_s": speed,
@@ -243,7 +244,7 @@ def _table(found: Measured) -> Table:
                 f"{one['seconds']:,.1f}",
                 str(len(one["epochs"])),
                 f"{one['told']:.2%}",
-                f"{one['peak_rss_bytes'] / 2**20:,.0f}",
+                f"{one['peak_rss_bytes'] / 1e6:,.0f}",
             )
         )
     return rows
@@ -262,9 +263,24 @@ def _terms(found: Measured) -> str:
         f"{skill}It has the precision that is fastest here, and the learning rates that recalled most in a "
         "trial, or had the least loss, a run each; the better run counts. Choosing does not count as its "
         "time, nor does loading, making the adapter, or asking for recall after each epoch, of one fact in "
-        "eight until those have it; ours "
-        "counts from the text on, with a last look at all facts. The peer ends as soon as it recalls what "
-        "ours does; ours goes on until it is sure of it."
+        "eight until those have it; ours counts from the text on, with a last look at all facts. The peer "
+        f"ends as soon as it recalls what ours does; ours goes on until it is sure of it.\n\n{_recipe(found)}"
+    )
+
+
+def _recipe(found: Measured) -> str:
+    """What ours has besides speed, from its options."""
+    learned = found["learned"]
+    few = (
+        f", with {learned['few_share']:.0%} of the batches alone for the first {learned['few_epochs']} epochs"
+        if learned["few_epochs"]
+        else ""
+    )
+    return (
+        "The two do not learn in one way, and the ratio is of both as they are: ours has batches of "
+        f"{learned['batch_tokens']} tokens and a rate of {learned['learning_rate']:g}, at which B of LoRA "
+        f"learns {learned['rate_ratio']:g} times as fast as A (LoRA+){few}; the peer has what the Trainer "
+        "offers by itself. What of the ratio is not speed a token is this."
     )
 
 
