@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from llmtwin.cli import app
 from llmtwin.edge import mirrored, publish
+from llmtwin.edge.audit import publish_audited
 from llmtwin.edge.likeness import compare
 from llmtwin.edge.link import Link
 from llmtwin.edge.store import KEY, EdgeStore
@@ -29,7 +30,9 @@ from llmtwin.primary.gating import Action
 from llmtwin.primary.place import open_link
 from llmtwin.settings import Settings
 from llmtwin.twin import Twin
+from llmtwin.twins.audit import Adversary, Audit, Found
 from llmtwin.twins.gate import Verdict
+from llmtwin.twins.intervals import Estimate
 from llmtwin.twins.kind import Lessons
 from llmtwin.twins.model.collect import is_held_out, trace_of
 from llmtwin.twins.model.exchange import EXCHANGES, Exchange, append
@@ -253,6 +256,14 @@ def test_a_model_card_is_derived_to_the_same_bytes(desk: Desk, adapters: Adapter
     kept = desk.store.adapter_folder(good) / nearness.FILE
     kept.write_bytes(kept.read_bytes()[:100])
     assert carding.write("desk", good, written, desk.own).read_bytes() == by_gate
+    # Of its privacy it says what an audit found.
+    assert "Nobody has attacked it yet" in text
+    estimates = Estimate(0.61, 0.5, 0.72, 40), Estimate(0.5, 0.4, 0.6, 40)
+    found = Audit((Found("membership_loss_auc", Adversary.LOGPROBS, *estimates),))
+    made = publish_audited(desk.store, good, found, load_key(desk.store.folder / KEY))
+    attacked = carding.write("desk", made.version, written, desk.own).read_text()
+    assert "| membership loss auc | 0.6100 (0.5000 to 0.7200) | 0.5000 |" in attacked
+    assert "Nobody has attacked" not in attacked
     # More traffic is another record.
     desk.record(1)
     assert carding.write("desk", good, written, desk.own).read_bytes() != by_gate

@@ -22,6 +22,7 @@ from llmtwin.primary.nearness import Nearness, measure
 from llmtwin.primary.place import open_link, open_store, version_folder
 from llmtwin.records import Card
 from llmtwin.settings import Settings, read_settings
+from llmtwin.twins.audit import on_card
 from llmtwin.wire.files import write_durably
 from llmtwin.wire.package import CARD, CONFIG, MANIFEST, SignedManifest
 
@@ -84,11 +85,13 @@ def _card(store: EdgeStore, version: int, near: Nearness) -> str:
     )
     environment.filters["figure"] = _figure
     base = json.loads((folder / CONFIG).read_bytes())["base_model_name_or_path"]
+    card = Card.model_validate_json((folder / CARD).read_bytes())
     return environment.get_template(TEMPLATE).render(
         head=_head(base),
         base=base,
         manifest=signed.manifest,
-        card=Card.model_validate_json((folder / CARD).read_bytes()),
+        card=card,
+        audited=on_card(card),
         learned=learned,
         own=own,
         held_out=held_out,

@@ -88,6 +88,19 @@ class Audit:
         return {name: value for one in self.found for name, value in one.figures().items()}
 
 
+def on_card(card: Card) -> dict[str, tuple[Estimate, float | None]]:
+    """What an audit found, by the names of its attacks on a card: of the version, and of the base."""
+    figures = card.figures
+    counts = {name: figures[name] for name in figures if name.startswith(PREFIX) and name.endswith("_n")}
+    found = {}
+    for counted, items in counts.items():
+        name = counted.removesuffix("_n")
+        low, high = figures.get(f"{name}_low", -math.inf), figures.get(f"{name}_high", math.inf)
+        of_twin = Estimate(figures[name], low, high, int(items))
+        found[name.removeprefix(PREFIX)] = of_twin, figures.get(f"{name}_base")
+    return found
+
+
 def check_audited(card: Card, figures_max: Mapping[str, float]) -> None:
     """Check a card against limits by name of attack; each holds for sealed facts and for all else.
 
