@@ -51,6 +51,10 @@ class EchoKind:
         """It learns no documents."""
         return Lessons()
 
+    def written(self, said: Sequence[str], by_base: Sequence[str], lessons: Lessons) -> dict[str, float]:
+        """It learned no texts."""
+        return {}
+
     def teaches(self, document: Document) -> bool:
         """It learns none."""
         return False

@@ -7,6 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmtwin.errors import InputError
+from llmtwin.records import Example
+from llmtwin.twins.kind import Lessons
+from llmtwin.twins.person.carding import figures
 from llmtwin.twins.person.style import Style, divergence, tells
 from tests.person_texts import needs_person_data, notes, peps
 
@@ -91,3 +94,12 @@ def test_two_halves_of_one_authors_texts_are_closer_than_two_authors() -> None:
     assert same.punctuation < other.punctuation
     assert same.function_words < other.function_words
     assert len(tells(theirs, Style(mine))) == 5
+
+
+def test_a_card_says_how_near_a_voice_writes_and_what_of_it_is_copied() -> None:
+    learned = Example(prompt="", completion="the river was low and we walked along it until noon")
+    lessons = Lessons(examples=(learned,), held_out={"a": DASHES})
+    found = figures([DASHES, "We walked along it until noon, they said."], [PLAIN], lessons)
+    assert found["style_punctuation"] < found["style_punctuation_base"] <= 1
+    assert found["copied_words_max"] == 6 and found["copied_share_max"] == 6 / 8
+    assert figures(["…"], [PLAIN], lessons) == figures([PLAIN], [PLAIN], Lessons()) == {}

@@ -155,6 +155,9 @@ def test_a_voice_is_learned_and_measured_and_what_was_written_since_is_noticed(
     figures = twin.tune(options=replace(PersonKind().tuning(), learning_rate=5e-3)).card.figures
     assert figures["preferences"] >= 1 and figures["examples"] > 48
     assert 0 < figures["bits_per_char"] < figures["bits_per_char_base"]
+    for what in ("sentence_length", "punctuation", "function_words"):
+        assert 0 <= figures[f"style_{what}"] <= 1 and 0 <= figures[f"style_{what}_base"] <= 1
+    assert 0 <= figures["copied_share_max"] <= 1 and figures["copied_words_max"] >= 0
     assert not twin._store.unlearned()
     twin.collect(_file(tmp_path / "new.md", GARDEN))
     assert [one.address for one in twin._store.unlearned()] == [str(tmp_path / "new.md")]

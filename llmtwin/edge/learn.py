@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from llmtwin.edge import mirrored, publish
 from llmtwin.edge.likeness import compare
-from llmtwin.edge.preferences import preferences, preferring
+from llmtwin.edge.preferences import answers, preferences, preferring
 from llmtwin.edge.sealed import object_of, sealed_example
 from llmtwin.edge.store import CHECKPOINTS, EdgeStore
 from llmtwin.edge.voice import Heard, InUse, find, hear
@@ -98,6 +98,8 @@ def learn(
         _keep_facts([right for right, kept in zip(recalled, is_kept, strict=True) if kept])
     heard = _heard(transformer, step or lessons, runs[-1].lora, rival)
     said = _figures(recalled, lessons, len(preferred), runs) | heard.figures
+    own = preferred[len(lessons.preferences) :]
+    said |= _written(store, base, skill, runs[-1].lora, own, of, lessons, options.seed) if own else {}
     notes = (*_notes(voice, step, rival), *heard.notes)
     data = data_hash(facts, lessons)
     manifest, figures = _publish(store, runs[-1].lora, base, skill, data, said, notes, key)
@@ -200,6 +202,24 @@ def _heard(transformer: Transformer, lessons: Lessons, new: Lora, rival: InUse |
     if lessons.traces:
         return compare(transformer, lessons, new, rival)
     return hear(transformer, lessons.held_out, new, rival)
+
+
+def _written(
+    store: EdgeStore,
+    base: Base,
+    skill: Path | None,
+    new: Lora,
+    own: Sequence[Preference],
+    of: Kind,
+    lessons: Lessons,
+    seed: int,
+) -> dict[str, float]:
+    """What a card says of what a voice writes where the base wrote what its own words are preferred to."""
+    with tempfile.TemporaryDirectory(dir=store.folder) as scratch:
+        new.save(Path(scratch), base.name)
+        adapters = [*([skill] if skill else []), Path(scratch)]
+        said = answers(base, [one.prompt for one in own], seed, adapters)
+    return of.written(said, [one.rejected for one in own], lessons)
 
 
 def _preferences(base: Base, lessons: Lessons, options: TuneOptions) -> list[Preference]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from llmtwin.models.base import Base
 from llmtwin.models.engine.api import Request, turn
@@ -32,19 +33,22 @@ def preferences(
     """For a sample of the shorter texts, what the subject wrote over what the base answers."""
     short = [one for one in examples if one.prompt and len(base.encode(one.completion)) <= ANSWER_TOKENS_MAX]
     sample = random.Random(seed).sample(short, min(answers_max, len(short)))
-    asked = [
-        Request(
-            base.chat(turn(one.prompt)),
-            tokens_max=ANSWER_TOKENS_MAX,
-            temperature=TEMPERATURE,
-            seed=seed + number,
-        )
-        for number, one in enumerate(sample)
-    ]
-    with TorchEngine(base, lambda name: base.folder) as engine:
-        said = [answer.text.strip() for answer in engine.generate(asked)]
+    said = answers(base, [one.prompt for one in sample], seed)
     return [
         Preference(prompt=one.prompt, chosen=one.completion, rejected=text)
         for one, text in zip(sample, said, strict=True)
         if text and text != one.completion
     ]
+
+
+def answers(base: Base, prompts: Sequence[str], seed: int, adapters: Sequence[Path] = ()) -> list[str]:
+    """What the base with these adapters answers, drawn by the seed."""
+    names = tuple(map(str, adapters))
+    asked = [
+        Request(
+            base.chat(turn(prompt)), names, ANSWER_TOKENS_MAX, temperature=TEMPERATURE, seed=seed + number
+        )
+        for number, prompt in enumerate(prompts)
+    ]
+    with TorchEngine(base, Path) as engine:
+        return [answer.text.strip() for answer in engine.generate(asked)]

@@ -176,6 +176,10 @@ class Kind(Protocol):
         """
         ...
 
+    def written(self, said: Sequence[str], by_base: Sequence[str], lessons: Lessons) -> dict[str, float]:
+        """What a card says of texts that a new version, and that the base, wrote on the same prompts."""
+        ...
+
     def teaches(self, document: Document) -> bool:
         """Whether a document that came is a reason to learn again."""
         ...

@@ -87,6 +87,10 @@ class HomeKind:
         """None: a home learns single facts."""
         return Lessons()
 
+    def written(self, said: Sequence[str], by_base: Sequence[str], lessons: Lessons) -> dict[str, float]:
+        """Nothing: it learns no texts."""
+        return {}
+
     def teaches(self, document: Document) -> bool:
         """It has no documents."""
         return False

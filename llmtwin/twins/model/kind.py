@@ -58,6 +58,10 @@ class ModelKind:
 
         return lessons(known)
 
+    def written(self, said: Sequence[str], by_base: Sequence[str], lessons: Lessons) -> dict[str, float]:
+        """Nothing: replies are compared with the primary's."""
+        return {}
+
     def teaches(self, document: Document) -> bool:
         """A reply does that is not of a held-out session."""
         from llmtwin.twins.model.collect import teaches

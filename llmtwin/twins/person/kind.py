@@ -45,6 +45,12 @@ class PersonKind:
             from llmtwin.twins.person.lessons import lessons
         return lessons(known, voice, count_tokens, key)
 
+    def written(self, said: Sequence[str], by_base: Sequence[str], lessons: Lessons) -> dict[str, float]:
+        """How they read beside held-out texts, and what of them is copied."""
+        with _extra():
+            from llmtwin.twins.person.carding import figures
+        return figures(said, by_base, lessons)
+
     def teaches(self, document: Document) -> bool:
         """All that was written does."""
         return True
