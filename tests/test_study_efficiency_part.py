@@ -88,10 +88,22 @@ def test_sizes_are_of_real_adapters_and_prompts(options: PaperOptions, content: 
     assert tuning["adapter_bytes"] == sum(file.stat().st_size for file in files)
     assert tuning["adapter_bytes"] > 2 * tuning["parameters"] > 0
     # Sentences with typed facts take more than the sentences alone, and less than the whole state does.
-    home = data["home"]
-    assert 0 < home["text_bytes_per_h"] < home["prompt_bytes_per_h"]
-    assert home["S_d_tilde_bytes"] == pytest.approx(home["prompt_bytes_per_h"] / 4)
-    assert home["S_d_tilde_bytes"] < home["S_bytes"] and home["S_d_bytes"] < home["S_bytes"]
+    entity = data["entity"]
+    assert 0 < entity["text_bytes_per_h"] < entity["prompt_bytes_per_h"]
+    assert entity["S_d_tilde_bytes"] == pytest.approx(entity["prompt_bytes_per_h"] / 4)
+    assert entity["S_d_tilde_bytes"] < entity["S_bytes"] and entity["S_d_bytes"] < entity["S_bytes"]
+
+
+@pytest.mark.parametrize("records", [20, 150])
+def test_an_entity_s_state_is_that_of_the_devices_whose_settings_are_tuned_on(records: int) -> None:
+    entity = measure.entity(records, hours=1, seed=1)
+    facts = measure.region(records, seed=1)
+    houses = {one.prompt.partition(" House")[0].rpartition(" ")[2] for one in facts}
+    assert entity["houses"] == len(houses)
+    # The same settings, as JSON with all else that is known of a device: |S_s| < |S|.
+    assert len(measure.text_of(facts).encode()) < entity["S_bytes"]
+    # Nothing of another home is in its history.
+    assert {line.partition(" House")[0] for line in entity["text"].splitlines()} <= houses
 
 
 def test_full_training_counts_its_text_and_the_smaller_model_is_smaller(content: Mapping[str, Any]) -> None:
@@ -100,7 +112,9 @@ def test_full_training_counts_its_text_and_the_smaller_model_is_smaller(content:
     for full in (whole, small):
         sizes, seconds = zip(*full["steps"], strict=True)
         assert list(sizes) == sorted(sizes) and list(seconds) == sorted(seconds) and seconds[0] > 0
-        assert sizes[-1] <= content["data"]["home"]["text_bytes_per_h"] * LITTLE.hours + 1
+        data = content["data"]
+        static, changes = data["whole"]["tuning"]["data_bytes"], data["entity"]["text_bytes_per_h"]
+        assert sizes[-1] <= static + changes * LITTLE.hours + 1
 
 
 def test_memory_and_loss_are_told_for_each_epoch(content: Mapping[str, Any]) -> None:

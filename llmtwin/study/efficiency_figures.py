@@ -35,7 +35,7 @@ def label(found: Measured, which: str) -> str:
 def figure_5(found: Measured) -> Chart:
     """Seconds of an entity's computation over the hours of history: Eq. (5) and (6)."""
     lines = _over_hours(found, {FL: model.T_u_cmp_s, TWIN: model.T_u_cmp_tilde_s})
-    rate = found["home"]["text_bytes_per_h"]
+    rate = found["entity"]["text_bytes_per_h"]
     for which in MEASURED_MODELS:
         steps = found[which]["full"]["steps"]
         some = steps[:: max(1, len(steps) // POINTS_MAX)]
@@ -68,8 +68,8 @@ def figure_7(found: Measured) -> Chart:
         },
     )
     tuning = found["whole"]["tuning"]
-    sent_s = (tuning["adapter_bytes"] + found["home"]["S_d_tilde_bytes"]) / channel(N)
-    searched, an_hour = found["search"], N * found["home"]["prompts_per_h"]
+    sent_s = (tuning["adapter_bytes"] + found["entity"]["S_d_tilde_bytes"]) / channel(N)
+    searched, an_hour = found["search"], N * found["entity"]["prompts_per_h"]
     seconds = [one["queries"]["answer"]["p95_ms"] / 1000 for one in searched]
     lines += [
         Line(f"{TWIN} intra {label(found, 'whole')}: bytes measured", [HOURS[0]], [sent_s], True),
@@ -87,7 +87,7 @@ def figure_8(found: Measured) -> Chart:
             TWIN: lambda p: p.n * (model.w_tilde_bytes(p) + p.S_d_tilde_bytes),
         },
     )
-    one = found["whole"]["tuning"]["adapter_bytes"] + found["home"]["S_d_tilde_bytes"]
+    one = found["whole"]["tuning"]["adapter_bytes"] + found["entity"]["S_d_tilde_bytes"]
     sent = [number * one for number in ENTITIES]
     lines.append(Line(f"{TWIN} {label(found, 'whole')}: bytes measured of one", ENTITIES, sent, True))
     return Chart("entities", "bytes sent at one synchronisation", tuple(lines))

@@ -43,7 +43,7 @@ class Value:
 
 
 Source = Mapping[str, Value]
-"""Values by the name of their parameter; H_bytes and H_tilde_bytes are of one home's hour."""
+"""Values by the name of their parameter; H_bytes and H_tilde_bytes are of one entity's hour."""
 
 
 def channel(n: int) -> float:
@@ -57,16 +57,16 @@ def _open() -> dict[str, Value]:
     """What neither source has."""
     why = f"{BANDWIDTH_HZ / 1e6:g} MHz, {SUB_CHANNELS} sub-channels shared alike, signal to noise {SNR:g}"
     return {
-        "n": Value(N, How.ASSUMED, "homes of a region"),
+        "n": Value(N, How.ASSUMED, "chosen here"),
         "K_rounds": Value(1, How.STATED, "the paper's comparison, Eq. (13)"),
         "lambda_syncs": Value(1, How.STATED, "the paper's comparison, Eq. (13)"),
         "r_bytes_per_s": Value(channel(N), How.ASSUMED, why),
     }
 
 
-def _homes(found: Measured, how: How, why: str) -> dict[str, Value]:
-    """Sizes of a simulated home's data."""
-    of = found["home"]
+def _entity(found: Measured, how: How, why: str) -> dict[str, Value]:
+    """Sizes of the data of an entity that has the facts of the whole base's tuning."""
+    of = found["entity"]
     values = {
         "H_bytes": of["text_bytes_per_h"],
         "S_bytes": of["S_bytes"],
@@ -88,7 +88,7 @@ def paper(size: str, found: Measured) -> Source:
     half = Value(2.0, How.ASSUMED, "16 bits")
     return {
         **_open(),
-        **_homes(found, How.ASSUMED, "as measured here"),
+        **_entity(found, How.ASSUMED, "as measured here"),
         "w_parameters": Value(PAPER_W[size], How.STATED, "Fig. 5"),
         "w_tilde_parameters": Value(PAPER_TILDE_SHARE * PAPER_W[size], How.STATED, '"1 % or less"'),
         "b_bytes_per_parameter": half,
@@ -113,7 +113,7 @@ def here(found: Measured, which: str = "whole") -> Source:
     w, w_tilde = full["parameters"], tuning["parameters"]
     trained_bytes, trained_s = full["steps"][-1]
     searched = found["search"][-1]
-    prompt_bytes = found["home"]["prompt_bytes_per_h"] / found["home"]["prompts_per_h"]
+    prompt_bytes = found["entity"]["prompt_bytes_per_h"] / found["entity"]["prompts_per_h"]
     searched_s = searched["queries"]["answer"]["p95_ms"] / 1000
     values = {
         "w_parameters": (w, "all of the base"),
@@ -145,7 +145,7 @@ def here(found: Measured, which: str = "whole") -> Source:
     }
     return {
         **_open(),
-        **_homes(found, How.MEASURED, "a simulated home"),
+        **_entity(found, How.MEASURED, f"{found['entity']['houses']} simulated homes"),
         **{name: Value(value, How.MEASURED, why) for name, (value, why) in values.items()},
         "b_bytes_per_parameter": Value(2.0, How.ASSUMED, "16 bits, as our adapters"),
     }

@@ -42,7 +42,7 @@ def part(found: Measured) -> Part:
     }
     title, text = "Eq. (13) as derived and as printed", _difference(seven, ours)
     sections = [
-        Section("Parameters", _parameters(ours), table(sources)),
+        Section("Parameters", _parameters(found, ours), table(sources)),
         Section(title, text, _terms(at)),
         _drawn("Fig. 5: an entity's computation", _entity(found, seven), figures.figure_5(found)),
         _drawn("Fig. 6: the server's computation", _server(found), figures.figure_6(found)),
@@ -59,14 +59,16 @@ def _drawn(title: str, text: str, chart: Chart) -> Section:
     return Section(title, text, chart=chart, name=f"figure-{number}")
 
 
-def _parameters(p: Parameters) -> str:
+def _parameters(found: Measured, p: Parameters) -> str:
     ratio = float(p.xi_tilde_cycles_per_byte_parameter / p.xi_cycles_per_byte_parameter)
     trained = float(p.w_tilde_parameters / p.w_parameters)
     return (
         "The paper's values beside those measured on this machine. The paper leaves most of them open; "
-        "what stands in their place is marked as assumed, or as derived from what it states. Data are "
-        "those of a simulated home for all: H holds its settings and every change since, as the sentences "
-        "that prompts have, so that it grows no faster than need be. Eq. (6) has tuning cost cycles for "
+        "what stands in their place is marked as assumed, or as derived from what it states. An entity has "
+        f"{found['whole']['tuning']['examples']:,} facts, as many as the paper's smart home has records: "
+        f"all its data are those of {found['entity']['houses']} simulated homes together, which have so "
+        "many. H holds these facts and every change since, as the sentences that prompts have, so that it "
+        "grows no faster than need be. Eq. (6) has tuning cost cycles for "
         "each parameter that is trained; but a pass over a byte goes through all of w, whatever of it is "
         f"trained. Measured, ξ̃ (all epochs) is {ratio:,.4g} times ξ (one pass): tuning takes "
         f"{ratio * trained:.3g} times as long as one full pass over the same bytes, where Eq. (6) with one "
