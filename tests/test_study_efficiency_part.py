@@ -21,7 +21,7 @@ from llmtwin.models.base import Base
 from llmtwin.study import efficiency as model
 from llmtwin.study import efficiency_figures as figures
 from llmtwin.study import efficiency_measure as measure
-from llmtwin.study import efficiency_study, search
+from llmtwin.study import efficiency_study, efficiency_text, search
 from llmtwin.study.chart import Line
 from llmtwin.study.efficiency_sources import (
     BANDWIDTH_HZ,
@@ -29,6 +29,7 @@ from llmtwin.study.efficiency_sources import (
     SUB_CHANNELS,
     How,
     channel,
+    growth_s,
     here,
     paper,
     parameters,
@@ -217,6 +218,48 @@ def test_the_page_has_every_figure_and_the_paper_s_numbers_beside_ours(
     assert f"ξ̃ (all epochs) is {content['figures']['model_xi_ratio']:,.4g} times" in page
     derived, printed = page.index("paper, 7B: derived"), page.index("paper, 7B: printed")
     assert 0 < derived < printed
+
+
+def test_ratios_are_of_several_hours_and_say_what_was_measured_of_fl(
+    options: PaperOptions, content: Mapping[str, Any]
+) -> None:
+    data, found = content["data"], content["figures"]
+    ours, epochs = here(data), len(data["whole"]["tuning"]["epochs"])
+    names = [name for name in found if name.startswith("model_ratio_measured")]
+    assert names and all("one_pass" in name or "equal_epochs" in name for name in names)
+    for hours in (1, 24, 168, 720):
+        p = parameters(ours, hours)
+        fl, twin = model.T_fl_s(p)[0], model.T_llm_twin_s(p)[0]
+        assert found[f"model_ratio_measured_fl_one_pass_after_{hours}h"] == pytest.approx(fl / twin)
+        # Everything but training stays as it is.
+        more = fl + (epochs - 1) * model.T_u_cmp_s(p)[0]
+        assert found[f"model_ratio_measured_fl_equal_epochs_after_{hours}h"] == pytest.approx(more / twin)
+    page = (options.out / "paper.md").read_text()
+    assert "| hours | paper, 3.5B | paper, 7B | " in page and "not shown to learn it" in page
+
+
+def test_the_history_grows_beside_the_prompts_where_the_two_ways_are_compared(
+    content: Mapping[str, Any],
+) -> None:
+    seven = paper("7B", content["data"])
+    fl, twin = (growth_s(seven, of) for of in (model.T_fl_s, model.T_llm_twin_s))
+    for hours in (0.25, 24, 10_000):
+        p = parameters(seven, hours)
+        assert fl[0] + hours * fl[1] == pytest.approx(model.T_fl_s(p)[0])
+        assert twin[0] + hours * twin[1] == pytest.approx(model.T_llm_twin_s(p)[0])
+    # Never undone: an hour adds more to FL than to the search.
+    assert fl[0] > twin[0] and fl[1] > twin[1] > 0
+    text = next(one["text"] for one in content["sections"] if one["title"].startswith("Eq. (13)"))
+    assert "LLM-Twin takes less from the start (paper, 7B)" in text and "undo" not in text
+
+
+def test_the_way_that_grows_less_wins_after_the_hours_at_which_the_two_meet() -> None:
+    def times(fl_static: float, fl_hour: float, twin_hour: float) -> str:
+        return efficiency_text.grown("x", (fl_static, fl_hour), (2.0, twin_hour))
+
+    assert times(3, 5, 1).endswith("LLM-Twin takes less from the start (x)")
+    assert times(1, 5, 1).endswith("LLM-Twin takes less after 0.2 hours (x)")
+    assert times(3, 1, 3).endswith("FL takes less after 0.5 hours (x)")
 
 
 def test_a_study_that_is_done_measures_nothing_again_and_another_one_is_refused(

@@ -5,12 +5,12 @@ The paper leaves most of them open; what is put in their place says so (`Value.h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, get_type_hints
 
-from llmtwin.study.efficiency import Parameters, Symbol, r_bytes_per_s, sub_channels
+from llmtwin.study.efficiency import Array, Parameters, Symbol, r_bytes_per_s, sub_channels
 
 Measured = Mapping[str, Any]
 
@@ -121,7 +121,7 @@ def here(found: Measured, which: str = "whole") -> Source:
         "b_tilde_bytes_per_parameter": (tuning["adapter_bytes"] / w_tilde, "the adapter's files"),
         "xi_cycles_per_byte_parameter": (
             trained_s * hz / (trained_bytes * w),
-            "one pass over all parameters",
+            "one pass over the raw text, not shown to learn it",
         ),
         "xi_tilde_cycles_per_byte_parameter": (
             tuning["seconds"] * hz / (tuning["data_bytes"] * w_tilde),
@@ -163,6 +163,19 @@ def parameters(source: Source, hours: float, n: int = N, K: float = 1, lambda_: 
         "r_bytes_per_s": channel(n),
     }
     return Parameters(**values)
+
+
+def equal_epochs(source: Source, epochs: int) -> Source:
+    """The source with as many passes over its history as tuning had epochs over the static state."""
+    once = source["xi_cycles_per_byte_parameter"]
+    why = f"{epochs} passes, as many as epochs of tuning"
+    return {**source, "xi_cycles_per_byte_parameter": Value(epochs * once.value, How.DERIVED, why)}
+
+
+def growth_s(source: Source, time_s: Callable[[Parameters], Array]) -> tuple[float, float]:
+    """A time at no hours, and what each hour adds: the model's times are lines over the hours."""
+    start, later = (float(time_s(parameters(source, hours))[0]) for hours in (0, 1))
+    return start, later - start
 
 
 def table(sources: Mapping[str, Source]) -> list[list[str]]:
