@@ -196,15 +196,49 @@ def test_figures_say_what_the_paper_says_of_them(content: Mapping[str, Any]) -> 
 
 def test_measured_points_are_the_measurements(content: Mapping[str, Any]) -> None:
     data, points = content["data"], lines(content, "5")
+    for which, facts in (("whole", 6), ("smaller", 3)):
+        name, steps = figures.label(data, which), data[which]["full"]["steps"]
+        trained, tuned = (
+            points[f"FL {name}, one pass"],
+            points[f"LLM-Twin {name}, {facts} facts (at any hour)"],
+        )
+        assert trained.measured and tuned.measured
+        assert list(tuned.y) == [data[which]["tuning"]["seconds"]]
+        # Where H has as many bytes as were trained on by then.
+        for hours, seconds in zip(trained.x, trained.y, strict=True):
+            [there] = [bytes_ for bytes_, spent in steps if spent == seconds]
+            assert parameters(here(data), hours).H_bytes == pytest.approx(there)
+        assert trained.y[-1] <= steps[-1][1]
+    # That is the curves' H too, for a study as it ships.
+    tuning = {**data["whole"]["tuning"], "examples": EfficiencyOptions().records}
+    as_shipped = {**data, "whole": {**data["whole"], "tuning": tuning}}
+    sizes = [parameters(source, hours=5).H_bytes for source in (paper("7B", as_shipped), here(as_shipped))]
+    assert sizes[0] == pytest.approx(sizes[1])
     name = figures.label(data, "whole")
-    assert points[f"FL {name}"].measured and points[f"LLM-Twin {name} (at any hour)"].measured
-    assert points[f"FL {name}"].y[0] == data["whole"]["full"]["steps"][0][1]
-    assert list(points[f"LLM-Twin {name} (at any hour)"].y) == [data["whole"]["tuning"]["seconds"]]
     assert not points["FL 7B"].measured
     averaged = lines(content, "6")[f"FL {name}"]
     assert averaged.measured and list(averaged.y) == data["whole"]["averaging"]["seconds"]
     searched = lines(content, "7")["LLM-Twin inter: p95 measured"]
     assert list(searched.y) == [one["queries"]["answer"]["p95_ms"] / 1000 for one in data["search"]]
+    an_hour = figures.N * data["entity"]["prompts_per_h"]
+    assert [hours * an_hour for hours in searched.x] == pytest.approx([60, 120])
+
+
+@pytest.mark.parametrize("which", figures.MEASURED_MODELS)
+def test_what_is_multiplied_or_sent_over_the_channel_is_modelled(
+    content: Mapping[str, Any], which: str
+) -> None:
+    data = content["data"]
+    name = f"LLM-Twin {figures.label(data, which)}"
+    sent, one = lines(content, "8"), lines(content, "8")[f"{name}: one measured"]
+    both = data[which]["tuning"]["adapter_bytes"] + data["entity"]["S_d_tilde_bytes"]
+    assert one.measured and list(one.x) == [1] and list(one.y) == [both]
+    many = sent[f"{name}, as many times one"]
+    assert not many.measured and many.y[-1] / many.y[0] == many.x[-1]
+    intra = lines(content, "7")[
+        f"LLM-Twin intra {figures.label(data, which)}: bytes measured, channel modelled"
+    ]
+    assert not intra.measured and set(intra.y) == {both / channel(figures.N)}
 
 
 def test_the_page_has_every_figure_and_the_paper_s_numbers_beside_ours(

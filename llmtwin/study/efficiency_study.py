@@ -18,7 +18,7 @@ from rich.console import Console
 from llmtwin.models.base import Base, find_base
 from llmtwin.study import efficiency_measure as measure
 from llmtwin.study import search
-from llmtwin.study.efficiency_sources import Measured
+from llmtwin.study.efficiency_sources import PAPER_RECORDS, Measured
 from llmtwin.study.efficiency_text import part
 from llmtwin.study.paper import PaperOptions, write
 from llmtwin.study.progress import bars_on
@@ -33,7 +33,7 @@ LITTLE = search.SearchOptions(lengths=(10_000, 20_000, 40_000), questions=100)
 class EfficiencyOptions:
     """How much is measured: facts learned, hours of an entity, seconds of full training, models averaged."""
 
-    records: int = 1600
+    records: int = PAPER_RECORDS
     records_smaller: int = 200
     hours: int = 24
     full_seconds: float = 240.0

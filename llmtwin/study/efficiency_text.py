@@ -150,8 +150,10 @@ def _entity(found: Measured, p: Parameters) -> str:
         f"{HOURS} hours: it is |w̃|/|w| and less as H grows. Measured: {tuning['seconds']:,.1f} s to "
         f"tune on {tuning['data_bytes']:,} bytes in {epochs} epochs; {trained_s:,.1f} s to train all "
         f"parameters once on {trained_bytes:,.0f} bytes. A byte and epoch of tuning takes {a_byte:.0%} "
-        "of the time of a byte of full training. Points of LLM-Twin stand at the first hour and hold "
-        "for all."
+        "of the time of a byte of full training. Its text is H as the model has it, so that each of its "
+        "points stands at the hours whose H has as many bytes; it ended before those of later hours. "
+        "Points of LLM-Twin stand at the left and hold for all hours. The smaller model is there for the "
+        f"trend, and learned {found['smaller']['tuning']['examples']:,} facts."
     )
 
 
@@ -165,7 +167,7 @@ def _server(found: Measured) -> str:
 
 
 _COMMUNICATION = (
-    "Intra-twin times are measured bytes over the modelled channel; those of inter-twin search are "
+    "Intra-twin times are modelled: measured bytes over the modelled channel; those of inter-twin search are "
     "measured on the prompt database, an answer's three queries together. The paper's search reads "
     "all prompts and grows with them; how ours does up to a million prompts is what `llmtwin study "
     "search` measures."
@@ -177,7 +179,8 @@ def _sent(found: Measured, p: Parameters) -> str:
     return (
         f"An adapter has {adapter:,} bytes (weights and configuration), the base {base:,.0f}, "
         f"{base / adapter:,.0f} times as many. LoRA alone gives this: federated LoRA sends as little a "
-        "round."
+        "round. What one entity sends was measured, its files and the mean of its prompts; that others "
+        "send as much is modelled."
     )
 
 
