@@ -189,8 +189,8 @@ def part(found: Measured) -> Part:
         "peft_facts": found["facts"],
         "peft_seconds": last["seconds"],
         "peft_seconds_ours": seconds,
-        "peft_peak_rss_mb": peer["peak_rss_bytes"] / 2**20,
-        "peft_peak_rss_mb_ours": peak / 2**20,
+        "peft_peak_rss_mb": peer["peak_rss_bytes"] / 1e6,
+        "peft_peak_rss_mb_ours": peak / 1e6,
         "peft_recall": peer["told"],
         "peft_recall_ours": min(one["told"] for one in ours),
         "peft_tokens_per_s": speed,
@@ -243,7 +243,7 @@ def _table(found: Measured) -> Table:
                 f"{one['seconds']:,.1f}",
                 str(len(one["epochs"])),
                 f"{one['told']:.2%}",
-                f"{one['peak_rss_bytes'] / 2**20:,.0f}",
+                f"{one['peak_rss_bytes'] / 1e6:,.0f}",
             )
         )
     return rows
