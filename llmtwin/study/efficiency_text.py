@@ -198,7 +198,7 @@ def _by_hours(ratios: Mapping[str, Sequence[float]]) -> Table:
     return [
         ["hours", *ratios],
         *(
-            [str(hours), *(f"{ratio:,.3g}" for ratio in row)]
+            [str(hours), *(f"{ratio:,.2f}" for ratio in row)]
             for hours, *row in zip(HOURS_WHOLE, *ratios.values(), strict=True)
         ),
     ]
@@ -208,8 +208,8 @@ def _tuning(found: Measured) -> str:
     tuning, loading = found["whole"]["tuning"], found["whole"]["loading"]
     return (
         f"{tuning['examples']:,} facts in {tuning['seconds']:,.1f} s to {tuning['recall']:.1%} recall; "
-        f"at most {tuning['peak_rss_bytes'] / 1e6:,.0f} MB of memory (RSS of the process). The paper, "
-        f"for a 7B model: about {PAPER_TUNE_S:g} s and {PAPER_TUNE_MB:,} MB, then {PAPER_MERGE_MB:,} "
+        f"at most {tuning['peak_rss_bytes'] / 1e6:,.0f} MB (10⁶ bytes) of memory, RSS of the process. The "
+        f"paper, for a 7B model: about {PAPER_TUNE_S:g} s and {PAPER_TUNE_MB:,} MB, then {PAPER_MERGE_MB:,} "
         "MB to merge the weights at the server. Ours never merges: an adapter takes "
         f"{loading['bytes'] / 1e6:,.1f} MB beside the base."
     )
