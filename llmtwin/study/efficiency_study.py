@@ -1,7 +1,7 @@
 """The study of efficiency, step by step. It orchestrates: others measure, model, draw and say.
 
-`llmtwin study efficiency`: some minutes on two cores. Each finished step is a file in the work folder, so a
-killed run goes on.
+`llmtwin study efficiency`: about 20 minutes on two cores. Each finished step is a file in the work folder, so
+a killed run goes on.
 """
 
 from __future__ import annotations
