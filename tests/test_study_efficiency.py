@@ -164,7 +164,9 @@ def test_with_equal_data_clocks_and_costs_only_the_dropped_transfer_is_left_betw
 
 
 def test_the_paper_s_inequality_fails_for_a_history_that_is_long_enough_and_read_whole() -> None:
-    even = model.H_tilde_even_bytes(ONCE)[0]
+    # Nothing in Eq. (12) bounds |H̃| while |H| stays.
+    gain = -sum(model.difference_s(ONCE).values())[0]
+    even = ONCE.H_tilde_bytes + gain * ONCE.r_N_bytes_per_s
     for share, sign in ((0.99, -1), (1.01, 1)):
         p = replace(ONCE, H_tilde_bytes=share * even)
         assert all(model.constraints(p).values())

@@ -21,7 +21,7 @@ from llmtwin.models.base import Base
 from llmtwin.study import efficiency as model
 from llmtwin.study import efficiency_figures as figures
 from llmtwin.study import efficiency_measure as measure
-from llmtwin.study import efficiency_study, search
+from llmtwin.study import efficiency_study, efficiency_text, search
 from llmtwin.study.chart import Line
 from llmtwin.study.efficiency_sources import (
     BANDWIDTH_HZ,
@@ -29,6 +29,7 @@ from llmtwin.study.efficiency_sources import (
     SUB_CHANNELS,
     How,
     channel,
+    growth_s,
     here,
     paper,
     parameters,
@@ -88,10 +89,22 @@ def test_sizes_are_of_real_adapters_and_prompts(options: PaperOptions, content: 
     assert tuning["adapter_bytes"] == sum(file.stat().st_size for file in files)
     assert tuning["adapter_bytes"] > 2 * tuning["parameters"] > 0
     # Sentences with typed facts take more than the sentences alone, and less than the whole state does.
-    home = data["home"]
-    assert 0 < home["text_bytes_per_h"] < home["prompt_bytes_per_h"]
-    assert home["S_d_tilde_bytes"] == pytest.approx(home["prompt_bytes_per_h"] / 4)
-    assert home["S_d_tilde_bytes"] < home["S_bytes"] and home["S_d_bytes"] < home["S_bytes"]
+    entity = data["entity"]
+    assert 0 < entity["text_bytes_per_h"] < entity["prompt_bytes_per_h"]
+    assert entity["S_d_tilde_bytes"] == pytest.approx(entity["prompt_bytes_per_h"] / 4)
+    assert entity["S_d_tilde_bytes"] < entity["S_bytes"] and entity["S_d_bytes"] < entity["S_bytes"]
+
+
+@pytest.mark.parametrize("records", [20, 150])
+def test_an_entity_s_state_is_that_of_the_devices_whose_settings_are_tuned_on(records: int) -> None:
+    entity = measure.entity(records, hours=1, seed=1)
+    facts = measure.region(records, seed=1)
+    houses = {one.prompt.partition(" House")[0].rpartition(" ")[2] for one in facts}
+    assert entity["houses"] == len(houses)
+    # The same settings, as JSON with all else that is known of a device: |S_s| < |S|.
+    assert len(measure.text_of(facts).encode()) < entity["S_bytes"]
+    # Nothing of another home is in its history.
+    assert {line.partition(" House")[0] for line in entity["text"].splitlines()} <= houses
 
 
 def test_full_training_counts_its_text_and_the_smaller_model_is_smaller(content: Mapping[str, Any]) -> None:
@@ -100,7 +113,9 @@ def test_full_training_counts_its_text_and_the_smaller_model_is_smaller(content:
     for full in (whole, small):
         sizes, seconds = zip(*full["steps"], strict=True)
         assert list(sizes) == sorted(sizes) and list(seconds) == sorted(seconds) and seconds[0] > 0
-        assert sizes[-1] <= content["data"]["home"]["text_bytes_per_h"] * LITTLE.hours + 1
+        data = content["data"]
+        static, changes = data["whole"]["tuning"]["data_bytes"], data["entity"]["text_bytes_per_h"]
+        assert sizes[-1] <= static + changes * LITTLE.hours + 1
 
 
 def test_memory_and_loss_are_told_for_each_epoch(content: Mapping[str, Any]) -> None:
@@ -181,15 +196,49 @@ def test_figures_say_what_the_paper_says_of_them(content: Mapping[str, Any]) -> 
 
 def test_measured_points_are_the_measurements(content: Mapping[str, Any]) -> None:
     data, points = content["data"], lines(content, "5")
+    for which, facts in (("whole", 6), ("smaller", 3)):
+        name, steps = figures.label(data, which), data[which]["full"]["steps"]
+        trained, tuned = (
+            points[f"FL {name}, one pass"],
+            points[f"LLM-Twin {name}, {facts} facts (at any hour)"],
+        )
+        assert trained.measured and tuned.measured
+        assert list(tuned.y) == [data[which]["tuning"]["seconds"]]
+        # Where H has as many bytes as were trained on by then.
+        for hours, seconds in zip(trained.x, trained.y, strict=True):
+            [there] = [bytes_ for bytes_, spent in steps if spent == seconds]
+            assert parameters(here(data), hours).H_bytes == pytest.approx(there)
+        assert trained.y[-1] <= steps[-1][1]
+    # That is the curves' H too, for a study as it ships.
+    tuning = {**data["whole"]["tuning"], "examples": EfficiencyOptions().records}
+    as_shipped = {**data, "whole": {**data["whole"], "tuning": tuning}}
+    sizes = [parameters(source, hours=5).H_bytes for source in (paper("7B", as_shipped), here(as_shipped))]
+    assert sizes[0] == pytest.approx(sizes[1])
     name = figures.label(data, "whole")
-    assert points[f"FL {name}"].measured and points[f"LLM-Twin {name} (at any hour)"].measured
-    assert points[f"FL {name}"].y[0] == data["whole"]["full"]["steps"][0][1]
-    assert list(points[f"LLM-Twin {name} (at any hour)"].y) == [data["whole"]["tuning"]["seconds"]]
     assert not points["FL 7B"].measured
     averaged = lines(content, "6")[f"FL {name}"]
     assert averaged.measured and list(averaged.y) == data["whole"]["averaging"]["seconds"]
     searched = lines(content, "7")["LLM-Twin inter: p95 measured"]
     assert list(searched.y) == [one["queries"]["answer"]["p95_ms"] / 1000 for one in data["search"]]
+    an_hour = figures.N * data["entity"]["prompts_per_h"]
+    assert [hours * an_hour for hours in searched.x] == pytest.approx([60, 120])
+
+
+@pytest.mark.parametrize("which", figures.MEASURED_MODELS)
+def test_what_is_multiplied_or_sent_over_the_channel_is_modelled(
+    content: Mapping[str, Any], which: str
+) -> None:
+    data = content["data"]
+    name = f"LLM-Twin {figures.label(data, which)}"
+    sent, one = lines(content, "8"), lines(content, "8")[f"{name}: one measured"]
+    both = data[which]["tuning"]["adapter_bytes"] + data["entity"]["S_d_tilde_bytes"]
+    assert one.measured and list(one.x) == [1] and list(one.y) == [both]
+    many = sent[f"{name}, as many times one"]
+    assert not many.measured and many.y[-1] / many.y[0] == many.x[-1]
+    intra = lines(content, "7")[
+        f"LLM-Twin intra {figures.label(data, which)}: bytes measured, channel modelled"
+    ]
+    assert not intra.measured and set(intra.y) == {both / channel(figures.N)}
 
 
 def test_the_page_has_every_figure_and_the_paper_s_numbers_beside_ours(
@@ -203,6 +252,48 @@ def test_the_page_has_every_figure_and_the_paper_s_numbers_beside_ours(
     assert f"ξ̃ (all epochs) is {content['figures']['model_xi_ratio']:,.4g} times" in page
     derived, printed = page.index("paper, 7B: derived"), page.index("paper, 7B: printed")
     assert 0 < derived < printed
+
+
+def test_ratios_are_of_several_hours_and_say_what_was_measured_of_fl(
+    options: PaperOptions, content: Mapping[str, Any]
+) -> None:
+    data, found = content["data"], content["figures"]
+    ours, epochs = here(data), len(data["whole"]["tuning"]["epochs"])
+    names = [name for name in found if name.startswith("model_ratio_measured")]
+    assert names and all("one_pass" in name or "equal_epochs" in name for name in names)
+    for hours in (1, 24, 168, 720):
+        p = parameters(ours, hours)
+        fl, twin = model.T_fl_s(p)[0], model.T_llm_twin_s(p)[0]
+        assert found[f"model_ratio_measured_fl_one_pass_after_{hours}h"] == pytest.approx(fl / twin)
+        # Everything but training stays as it is.
+        more = fl + (epochs - 1) * model.T_u_cmp_s(p)[0]
+        assert found[f"model_ratio_measured_fl_equal_epochs_after_{hours}h"] == pytest.approx(more / twin)
+    page = (options.out / "paper.md").read_text()
+    assert "| hours | paper, 3.5B | paper, 7B | " in page and "not shown to learn it" in page
+
+
+def test_the_history_grows_beside_the_prompts_where_the_two_ways_are_compared(
+    content: Mapping[str, Any],
+) -> None:
+    seven = paper("7B", content["data"])
+    fl, twin = (growth_s(seven, of) for of in (model.T_fl_s, model.T_llm_twin_s))
+    for hours in (0.25, 24, 10_000):
+        p = parameters(seven, hours)
+        assert fl[0] + hours * fl[1] == pytest.approx(model.T_fl_s(p)[0])
+        assert twin[0] + hours * twin[1] == pytest.approx(model.T_llm_twin_s(p)[0])
+    # Never undone: an hour adds more to FL than to the search.
+    assert fl[0] > twin[0] and fl[1] > twin[1] > 0
+    text = next(one["text"] for one in content["sections"] if one["title"].startswith("Eq. (13)"))
+    assert "LLM-Twin takes less from the start (paper, 7B)" in text and "undo" not in text
+
+
+def test_the_way_that_grows_less_wins_after_the_hours_at_which_the_two_meet() -> None:
+    def times(fl_static: float, fl_hour: float, twin_hour: float) -> str:
+        return efficiency_text.grown("x", (fl_static, fl_hour), (2.0, twin_hour))
+
+    assert times(3, 5, 1).endswith("LLM-Twin takes less from the start (x)")
+    assert times(1, 5, 1).endswith("LLM-Twin takes less after 0.2 hours (x)")
+    assert times(3, 1, 3).endswith("FL takes less after 0.5 hours (x)")
 
 
 def test_a_study_that_is_done_measures_nothing_again_and_another_one_is_refused(

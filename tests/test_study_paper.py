@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -112,18 +113,39 @@ def test_a_killed_run_of_the_search_part_goes_on_to_its_end_and_then_measures_no
         search.run(options, replace(LITTLE, questions=21), QUIET)
 
 
-def test_lines_go_on_as_they_rose_and_never_fall() -> None:
-    def at(prompts: int, ms: float) -> dict[str, object]:
-        return {"prompts": prompts, "queries": {name: {"p95_ms": ms} for name in search.SAID}}
+def found_at(prompts: int, ms: float) -> dict[str, Any]:
+    return {"prompts": prompts, "queries": {name: {"p95_ms": ms} for name in search.SAID}}
 
-    # Ten times as long took twice the time: ten times more, twice again.
-    rising = search.chart([at(10_000, 1.0), at(100_000, 3.0), at(1_000_000, 6.0)])  # type: ignore[list-item]
+
+def test_modelled_lines_are_fitted_to_all_that_was_measured_and_never_fall() -> None:
+    # Ten times as long took twice the time, at all lengths: so it goes on.
+    rising = search.chart([found_at(10_000, 1.0), found_at(100_000, 2.0), found_at(1_000_000, 4.0)])
     modelled = next(line for line in rising.lines if not line.measured)
-    assert list(modelled.x) == [1e6, 1e7] and list(modelled.y) == pytest.approx([6, 12])
-    falling = search.chart([at(10_000, 1.0), at(1_000_000, 0.5)])  # type: ignore[list-item]
-    assert next(line for line in falling.lines if not line.measured).y == [0.5, 0.5]
+    assert list(modelled.x) == [1e4, 1e7] and list(modelled.y) == pytest.approx([1, 8])
+    # One length that fell at the end does not hide that all rose: logs of 1, 2, 4, 2 have the slope 0.4.
+    late = [*zip((10**4, 10**5, 10**6), (1.0, 2.0, 4.0), strict=True), (10**7, 2.0)]
+    bent = next(line for line in search.chart([found_at(*one) for one in late]).lines if not line.measured)
+    assert bent.y[1] / bent.y[0] == pytest.approx(2 ** (3 * 0.4))
+    falling = search.chart([found_at(10_000, 4.0), found_at(1_000_000, 1.0)])
+    assert next(line for line in falling.lines if not line.measured).y == pytest.approx([2, 2])
     # Eq. (9): a thousand times the prompts, a thousand times the time.
     assert list(rising.lines[-1].y) == pytest.approx([1, 1000])
+
+
+def test_how_much_an_answer_grew_is_said_with_what_the_rounds_disagree_by(
+    of_day: list[Prompt], tmp_path: Path
+) -> None:
+    asked = search.questions(of_day, 20, seed=2)
+    found = [search.measure(tmp_path / "memory", of_day, length, asked) for length in (200, 400)]
+    assert all(len(one["rounds"]) == search.ROUNDS for one in found)
+    for one in found:
+        times = sorted(of["answer"]["p95_ms"] for of in one["rounds"])
+        assert one["queries"]["answer"]["p95_ms"] == times[search.ROUNDS // 2]
+    figures = search.part(found, LITTLE).figures
+    first, last = ([of["answer"]["p95_ms"] for of in one["rounds"]] for one in found)
+    assert figures["search_ratio_low"] == min(last) / max(first) <= figures["search_ratio"]
+    assert figures["search_ratio_high"] == max(last) / min(first) >= figures["search_ratio"]
+    assert figures["search_answers"] == 20 and figures["search_rounds"] == search.ROUNDS
 
 
 # ---- the commands --------------------------------------------------------------------------------

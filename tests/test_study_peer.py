@@ -90,6 +90,12 @@ def test_figures_are_of_what_was_measured(options: PaperOptions) -> None:
     slower = max(one["seconds"] for one in data["ours"])
     assert figures["peft_speedup"] == peer.best(data)["epochs"][-1]["seconds"] / slower > 0
     assert figures["peft_peak_rss_ratio"] > 0 and figures["peft_speedup_per_token"] > 0
+    # MB are 10^6 bytes, as in all parts of the paper's study.
+    peak = max(one["peak_rss_bytes"] for one in data["ours"])
+    assert figures["peft_peak_rss_mb_ours"] == peak / 1e6
+    assert figures["peft_peak_rss_mb"] == peer.best(data)["peak_rss_bytes"] / 1e6
+    [table] = [one["table"] for one in content["sections"] if one["title"] == "To the same recall"]
+    assert table[1][-1] == f"{data['ours'][0]['peak_rss_bytes'] / 1e6:,.0f}"
     speeds, trials = data["chosen"]["speeds"], data["chosen"]["trials"]
     assert figures["peft_dtype"] == max(speeds, key=speeds.__getitem__)
     assert set(speeds) == {"float32", "bfloat16", "mixed"} and min(speeds.values()) > 0

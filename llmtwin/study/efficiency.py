@@ -293,13 +293,5 @@ def difference_printed_s(p: Parameters) -> dict[str, Array]:
     }
 
 
-def H_tilde_even_bytes(p: Parameters) -> Array:
-    """The |H̃| at which T_LLM-Twin = T_fl (bytes), (n,): beyond it Eq. (13) is not below 0.
-
-    Nothing in Eq. (12) bounds |H̃|, so the paper's inequality does not follow from its constraints.
-    """
-    return (T_fl_s(p) - T_llm_twin_s(p) + T_g_inter_tilde_s(p)) * p.r_N_bytes_per_s
-
-
 def _each(p: Parameters, numbers: Numbers) -> Array:
     return np.array(np.broadcast_to(np.asarray(numbers, float), (p.n,)))

@@ -15,7 +15,7 @@ from llmtwin.study.chart import Chart, Line
 from llmtwin.study.efficiency import Parameters
 from llmtwin.study.efficiency_sources import PAPER_W, Measured, N, channel, here, paper, parameters
 
-HOURS = [float(hours) for hours in np.geomspace(1, 24 * 30, 12)]
+HOURS = [float(hours) for hours in np.geomspace(0.25, 24 * 30, 12)]
 ENTITIES = [1, 2, 5, 10, 20, 50, 100, 200]
 ROUNDS, PERIOD = 10, 96
 """Of Fig. 9: K, and as λ a day of synchronisations, one every quarter of an hour."""
@@ -35,13 +35,13 @@ def label(found: Measured, which: str) -> str:
 def figure_5(found: Measured) -> Chart:
     """Seconds of an entity's computation over the hours of history: Eq. (5) and (6)."""
     lines = _over_hours(found, {FL: model.T_u_cmp_s, TWIN: model.T_u_cmp_tilde_s})
-    rate = found["home"]["text_bytes_per_h"]
     for which in MEASURED_MODELS:
-        steps = found[which]["full"]["steps"]
-        some = steps[:: max(1, len(steps) // POINTS_MAX)]
-        name, tuned = label(found, which), found[which]["tuning"]["seconds"]
-        lines.append(Line(f"{FL} {name}", [one[0] / rate for one in some], [one[1] for one in some], True))
-        lines.append(Line(f"{TWIN} {name} (at any hour)", [HOURS[0]], [tuned], True))
+        name, tuning = label(found, which), found[which]["tuning"]
+        hours, seconds = _trained(found, which)
+        if hours:
+            lines.append(Line(f"{FL} {name}, one pass", hours, seconds, True))
+        facts = f"{tuning['examples']:,} facts"
+        lines.append(Line(f"{TWIN} {name}, {facts} (at any hour)", [HOURS[0]], [tuning["seconds"]], True))
     return Chart("hours of history", "seconds of an entity's computation", tuple(lines))
 
 
@@ -67,14 +67,13 @@ def figure_7(found: Measured) -> Chart:
             f"{TWIN} inter": model.T_g_inter_tilde_s,
         },
     )
-    tuning = found["whole"]["tuning"]
-    sent_s = (tuning["adapter_bytes"] + found["home"]["S_d_tilde_bytes"]) / channel(N)
-    searched, an_hour = found["search"], N * found["home"]["prompts_per_h"]
+    for which in MEASURED_MODELS:
+        name = f"{TWIN} intra {label(found, which)}: bytes measured, channel modelled"
+        lines.append(Line(name, HOURS, [_sent_bytes(found, which) / channel(N)] * len(HOURS)))
+    searched, an_hour = found["search"], N * found["entity"]["prompts_per_h"]
     seconds = [one["queries"]["answer"]["p95_ms"] / 1000 for one in searched]
-    lines += [
-        Line(f"{TWIN} intra {label(found, 'whole')}: bytes measured", [HOURS[0]], [sent_s], True),
-        Line(f"{TWIN} inter: p95 measured", [one["prompts"] / an_hour for one in searched], seconds, True),
-    ]
+    hours = [one["prompts"] / an_hour for one in searched]
+    lines.append(Line(f"{TWIN} inter: p95 measured", hours, seconds, True))
     return Chart("hours of history", "seconds of communication", tuple(lines))
 
 
@@ -87,9 +86,10 @@ def figure_8(found: Measured) -> Chart:
             TWIN: lambda p: p.n * (model.w_tilde_bytes(p) + p.S_d_tilde_bytes),
         },
     )
-    one = found["whole"]["tuning"]["adapter_bytes"] + found["home"]["S_d_tilde_bytes"]
-    sent = [number * one for number in ENTITIES]
-    lines.append(Line(f"{TWIN} {label(found, 'whole')}: bytes measured of one", ENTITIES, sent, True))
+    for which in MEASURED_MODELS:
+        name, one = f"{TWIN} {label(found, which)}", _sent_bytes(found, which)
+        lines.append(Line(f"{name}, as many times one", ENTITIES, [number * one for number in ENTITIES]))
+        lines.append(Line(f"{name}: one measured", [ENTITIES[0]], [one], True))
     return Chart("entities", "bytes sent at one synchronisation", tuple(lines))
 
 
@@ -130,6 +130,20 @@ def _sources(found: Measured) -> dict[str, Any]:
     return {size: paper(size, found) for size in PAPER_W} | {
         f"{label(found, 'whole')} (measured parameters)": here(found)
     }
+
+
+def _trained(found: Measured, which: str) -> tuple[list[float], list[float]]:
+    """Hours and seconds of full training, at the hours whose H has as many bytes as were trained on."""
+    none, later = (parameters(here(found), hours).H_bytes for hours in (0, 1))
+    points = [((trained - none) / (later - none), spent) for trained, spent in found[which]["full"]["steps"]]
+    points = [point for point in points if point[0] >= HOURS[0]]
+    some = points[:: max(1, len(points) // POINTS_MAX)]
+    return [hours for hours, _ in some], [seconds for _, seconds in some]
+
+
+def _sent_bytes(found: Measured, which: str) -> float:
+    """What one entity sends at one synchronisation, as it was measured: its adapter, and prompts."""
+    return float(found[which]["tuning"]["adapter_bytes"] + found["entity"]["S_d_tilde_bytes"])
 
 
 def _over_hours(found: Measured, times: Mapping[str, Of]) -> list[Line]:

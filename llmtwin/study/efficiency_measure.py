@@ -26,13 +26,12 @@ from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import Progress, TuneOptions, tune
 from llmtwin.records import Example, Prompt
 from llmtwin.study.efficiency import w_next
+from llmtwin.study.region import House, State, homes, settings
 from llmtwin.study.region import region as whole_region
-from llmtwin.study.region import settings
 from llmtwin.study.search import MIDNIGHT, STEP
 from llmtwin.twins.home.encode import Encoder
 from llmtwin.twins.home.facts import example
 from llmtwin.twins.home.observe import observe
-from llmtwin.twins.home.simulator import Home
 from llmtwin.twins.home.sources import read_states
 from llmtwin.wire.codec import encode_prompts
 
@@ -60,25 +59,30 @@ def region(records: int, seed: int) -> list[Example]:
     return [example(one) for one in settings(whole_region(records, seed))]
 
 
-def example_bytes(examples: Sequence[Example]) -> int:
-    """The text of examples, in bytes."""
-    return sum(len(text.encode()) for one in examples for text in (one.prompt, one.completion))
+def text_of(examples: Sequence[Example]) -> str:
+    """The text of examples, a line each."""
+    return "".join(f"{one.prompt} {one.completion}\n" for one in examples)
 
 
-def home(hours: int, seed: int) -> Measured:
-    """A home looked at every quarter of an hour: bytes of states and prompts, and what prompts say."""
-    one, encoder = Home(seed, "home1"), Encoder()
-    states, said = _look(one, encoder, 0)
+def entity(records: int, hours: int, seed: int) -> Measured:
+    """An entity of so many facts looked at every quarter of an hour: bytes of its states and prompts.
+
+    It has the houses whose facts `region` gives, so that all its data are of the same devices as what is
+    tuned on. `text` is what its prompts say. Raises as `study.region`.
+    """
+    houses, encoder = homes(records, seed), Encoder()
+    states, said = _look(houses, encoder, 0)
     whole, changed, sent, prompts = [_bytes(states)], list[int](), list[int](), list[Prompt]()
     for step in range(1, hours * 4 + 1):
-        before = {entity["entity_id"]: entity for entity in states}
-        states, said = _look(one, encoder, step)
+        before = {state["entity_id"]: state for state in states}
+        states, said = _look(houses, encoder, step)
         whole.append(_bytes(states))
-        changed.append(_bytes([entity for entity in states if entity != before.get(entity["entity_id"])]))
+        changed.append(_bytes([state for state in states if state != before.get(state["entity_id"])]))
         sent.append(len(encode_prompts(said)))
         prompts += said
-    text = "\n".join(prompt.text for prompt in prompts)
+    text = "".join(f"{prompt.text}\n" for prompt in prompts)
     return {
+        "houses": len(houses),
         "S_bytes": fmean(whole),
         "S_d_bytes": fmean(changed),
         "S_d_tilde_bytes": fmean(sent),
@@ -89,13 +93,13 @@ def home(hours: int, seed: int) -> Measured:
     }
 
 
-def _look(one: Home, encoder: Encoder, step: int) -> tuple[list[dict[str, Any]], list[Prompt]]:
-    states = one.states(MIDNIGHT + step * STEP)
+def _look(houses: Sequence[House], encoder: Encoder, step: int) -> tuple[list[State], list[Prompt]]:
+    states = [state for house in houses for state in house.states(MIDNIGHT + step * STEP)]
     observed = observe(read_states(json.dumps(states).encode()).entities)
-    return states, encoder.encode("home1", observed)
+    return states, encoder.encode("region", observed)
 
 
-def _bytes(states: Sequence[dict[str, Any]]) -> int:
+def _bytes(states: Sequence[State]) -> int:
     return len(json.dumps(states, ensure_ascii=False).encode())
 
 
@@ -145,7 +149,7 @@ def tuning(
     tuned.lora.save(folder, base.name)
     return {
         "examples": len(examples),
-        "data_bytes": example_bytes(examples),
+        "data_bytes": len(text_of(examples).encode()),
         "parameters": sum(t.numel() for half in (tuned.lora.a, tuned.lora.b) for t in half.values()),
         "seconds": seconds,
         "tokens_per_s": tuned.tokens / seconds,
@@ -183,8 +187,8 @@ def full_training(base: Base, text: str, seconds_max: float) -> Measured:
     dtype = probe_dtype(torch.device("cpu"))
     model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=dtype).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
-    ids = base.encode(text)
-    bytes_a_token, steps, spent = len(text.encode()) / len(ids), list[list[float]](), 0.0
+    encoded = base.tokenizer.encode(text, add_special_tokens=False)
+    ids, steps, spent = encoded.ids, list[list[float]](), 0.0
     for number, first in enumerate([0, *range(0, len(ids), STEP_TOKENS)]):
         batch = torch.tensor([ids[first : first + STEP_TOKENS]])
         began = time.perf_counter()
@@ -193,7 +197,8 @@ def full_training(base: Base, text: str, seconds_max: float) -> Measured:
         optimizer.zero_grad()
         if number:
             spent += time.perf_counter() - began
-            steps.append([min(len(ids), first + STEP_TOKENS) * bytes_a_token, spent])
+            _, end = encoded.offsets[min(len(ids), first + STEP_TOKENS) - 1]
+            steps.append([len(text[:end].encode()), spent])
         if spent > seconds_max:
             break
     return {"parameters": model.num_parameters(), "dtype": str(dtype), "steps": steps}

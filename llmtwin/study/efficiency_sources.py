@@ -5,12 +5,12 @@ The paper leaves most of them open; what is put in their place says so (`Value.h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, get_type_hints
 
-from llmtwin.study.efficiency import Parameters, Symbol, r_bytes_per_s, sub_channels
+from llmtwin.study.efficiency import Array, Parameters, Symbol, r_bytes_per_s, sub_channels
 
 Measured = Mapping[str, Any]
 
@@ -43,7 +43,7 @@ class Value:
 
 
 Source = Mapping[str, Value]
-"""Values by the name of their parameter; H_bytes and H_tilde_bytes are of one home's hour."""
+"""Values by the name of their parameter; H_bytes and H_tilde_bytes are of one entity's hour."""
 
 
 def channel(n: int) -> float:
@@ -57,16 +57,16 @@ def _open() -> dict[str, Value]:
     """What neither source has."""
     why = f"{BANDWIDTH_HZ / 1e6:g} MHz, {SUB_CHANNELS} sub-channels shared alike, signal to noise {SNR:g}"
     return {
-        "n": Value(N, How.ASSUMED, "homes of a region"),
+        "n": Value(N, How.ASSUMED, "chosen here"),
         "K_rounds": Value(1, How.STATED, "the paper's comparison, Eq. (13)"),
         "lambda_syncs": Value(1, How.STATED, "the paper's comparison, Eq. (13)"),
         "r_bytes_per_s": Value(channel(N), How.ASSUMED, why),
     }
 
 
-def _homes(found: Measured, how: How, why: str) -> dict[str, Value]:
-    """Sizes of a simulated home's data."""
-    of = found["home"]
+def _entity(found: Measured, how: How, why: str) -> dict[str, Value]:
+    """Sizes of the data of an entity that has the facts of the whole base's tuning."""
+    of = found["entity"]
     values = {
         "H_bytes": of["text_bytes_per_h"],
         "S_bytes": of["S_bytes"],
@@ -88,7 +88,7 @@ def paper(size: str, found: Measured) -> Source:
     half = Value(2.0, How.ASSUMED, "16 bits")
     return {
         **_open(),
-        **_homes(found, How.ASSUMED, "as measured here"),
+        **_entity(found, How.ASSUMED, "as measured here"),
         "w_parameters": Value(PAPER_W[size], How.STATED, "Fig. 5"),
         "w_tilde_parameters": Value(PAPER_TILDE_SHARE * PAPER_W[size], How.STATED, '"1 % or less"'),
         "b_bytes_per_parameter": half,
@@ -113,7 +113,7 @@ def here(found: Measured, which: str = "whole") -> Source:
     w, w_tilde = full["parameters"], tuning["parameters"]
     trained_bytes, trained_s = full["steps"][-1]
     searched = found["search"][-1]
-    prompt_bytes = found["home"]["prompt_bytes_per_h"] / found["home"]["prompts_per_h"]
+    prompt_bytes = found["entity"]["prompt_bytes_per_h"] / found["entity"]["prompts_per_h"]
     searched_s = searched["queries"]["answer"]["p95_ms"] / 1000
     values = {
         "w_parameters": (w, "all of the base"),
@@ -121,7 +121,7 @@ def here(found: Measured, which: str = "whole") -> Source:
         "b_tilde_bytes_per_parameter": (tuning["adapter_bytes"] / w_tilde, "the adapter's files"),
         "xi_cycles_per_byte_parameter": (
             trained_s * hz / (trained_bytes * w),
-            "one pass over all parameters",
+            "one pass over the raw text, not shown to learn it",
         ),
         "xi_tilde_cycles_per_byte_parameter": (
             tuning["seconds"] * hz / (tuning["data_bytes"] * w_tilde),
@@ -145,7 +145,7 @@ def here(found: Measured, which: str = "whole") -> Source:
     }
     return {
         **_open(),
-        **_homes(found, How.MEASURED, "a simulated home"),
+        **_entity(found, How.MEASURED, f"{found['entity']['houses']} simulated homes"),
         **{name: Value(value, How.MEASURED, why) for name, (value, why) in values.items()},
         "b_bytes_per_parameter": Value(2.0, How.ASSUMED, "16 bits, as our adapters"),
     }
@@ -163,6 +163,19 @@ def parameters(source: Source, hours: float, n: int = N, K: float = 1, lambda_: 
         "r_bytes_per_s": channel(n),
     }
     return Parameters(**values)
+
+
+def equal_epochs(source: Source, epochs: int) -> Source:
+    """The source with as many passes over its history as tuning had epochs over the static state."""
+    once = source["xi_cycles_per_byte_parameter"]
+    why = f"{epochs} passes, as many as epochs of tuning"
+    return {**source, "xi_cycles_per_byte_parameter": Value(epochs * once.value, How.DERIVED, why)}
+
+
+def growth_s(source: Source, time_s: Callable[[Parameters], Array]) -> tuple[float, float]:
+    """A time at no hours, and what each hour adds: the model's times are lines over the hours."""
+    start, later = (float(time_s(parameters(source, hours))[0]) for hours in (0, 1))
+    return start, later - start
 
 
 def table(sources: Mapping[str, Source]) -> list[list[str]]:

@@ -1,7 +1,7 @@
 """The study of efficiency, step by step. It orchestrates: others measure, model, draw and say.
 
-`llmtwin study efficiency`: some minutes on two cores. Each finished step is a file in the work folder, so a
-killed run goes on.
+`llmtwin study efficiency`: about 20 minutes on two cores. Each finished step is a file in the work folder, so
+a killed run goes on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rich.console import Console
 from llmtwin.models.base import Base, find_base
 from llmtwin.study import efficiency_measure as measure
 from llmtwin.study import search
-from llmtwin.study.efficiency_sources import Measured
+from llmtwin.study.efficiency_sources import PAPER_RECORDS, Measured
 from llmtwin.study.efficiency_text import part
 from llmtwin.study.paper import PaperOptions, write
 from llmtwin.study.progress import bars_on
@@ -31,12 +31,12 @@ LITTLE = search.SearchOptions(lengths=(10_000, 20_000, 40_000), questions=100)
 
 @dataclass(frozen=True)
 class EfficiencyOptions:
-    """How much is measured: facts learned, hours of a home, seconds of full training, models averaged."""
+    """How much is measured: facts learned, hours of an entity, seconds of full training, models averaged."""
 
-    records: int = 1600
+    records: int = PAPER_RECORDS
     records_smaller: int = 200
     hours: int = 24
-    full_seconds: float = 60.0
+    full_seconds: float = 240.0
     counts: tuple[int, ...] = (1, 2, 5, 10, 20)
     search: search.SearchOptions = LITTLE
 
@@ -66,9 +66,10 @@ def _measured(base: Base, steps: Steps, options: EfficiencyOptions, seed: int, b
     found: dict[str, Any] = {"clock_hz": steps.do("clock", measure.clock_hz)}
     with bar("a region is learned") as say:
         tuned = steps.do("whole/tuning", lambda: _tuned(base, steps, "whole", options.records, seed, say))
-    with bar("a home is looked at"):
-        found["home"] = steps.do("home", lambda: measure.home(options.hours, seed))
-    text = found["home"].pop("text")
+    with bar("homes are looked at"):
+        found["entity"] = steps.do("entity", lambda: measure.entity(options.records, options.hours, seed))
+    # H as the model has it: what is static first, then every change.
+    text = measure.text_of(measure.region(options.records, seed)) + found["entity"].pop("text")
     small = measure.smaller(base, steps.folder, seed)
     with bar("a smaller model learns it") as say:
         tuned_small = steps.do(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -29,6 +30,18 @@ HOUSES = (
 State = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class House:
+    """A simulated home whose devices bear its name."""
+
+    name: str
+    home: Home
+
+    def states(self, at: datetime) -> list[State]:
+        """Its dump at `at`."""
+        return [_of(self.name, state) for state in self.home.states(at)]
+
+
 def region(count: int = FACTS, seed: int = 0) -> list[State]:
     """A dump in which so many settings can be learned, none of them a secret, with the devices they are of.
 
@@ -36,18 +49,28 @@ def region(count: int = FACTS, seed: int = 0) -> list[State]:
     """
     kept: list[State] = []
     left = count
-    for house in _houses(seed):
-        some = with_settings(house, left)
+    for house in homes(count, seed):
+        some = with_settings(house.states(AT), left)
         kept += some
         left -= len(settings(some))
-        if not left:
-            return kept
+    return kept
+
+
+def homes(count: int = FACTS, seed: int = 0) -> list[House]:
+    """The houses that have so many settings together, the last of them in part. Raises as `region`."""
+    found: list[House] = []
+    left = count
+    for house in _houses(seed):
+        found.append(house)
+        left -= len(settings(house.states(AT)))
+        if left <= 0:
+            return found
     raise InputError(f"all {len(HOUSES)} houses have {count - left} settings, not {count}: ask for fewer")
 
 
 def houses(count: int, facts: int, seed: int = 0) -> list[list[Observation]]:
     """The first so many settings of each of so many houses, none a secret. Raises InputError for too many."""
-    found = [settings(states)[:facts] for states in islice(_houses(seed), count)]
+    found = [settings(house.states(AT))[:facts] for house in islice(_houses(seed), count)]
     if len(found) < count or any(len(house) < facts for house in found):
         raise InputError(f"the region has no {count} houses with {facts} settings each: ask for fewer")
     return found
@@ -70,10 +93,10 @@ def _private(states: Sequence[State]) -> list[Observation]:
     return [one for one in observe(entities) if one.private]
 
 
-def _houses(seed: int) -> Iterator[list[State]]:
+def _houses(seed: int) -> Iterator[House]:
     for number, name in enumerate(HOUSES):
         house = f"{name} House"
-        yield [_of(house, state) for state in Home(seed + number, house).states(AT)]
+        yield House(house, Home(seed + number, house))
 
 
 def _of(house: str, state: State) -> State:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
-from math import log
+from math import exp, log
 from pathlib import Path
 from random import Random
-from statistics import quantiles
+from statistics import fmean, linear_regression, median, quantiles
 from typing import Any
 
 from rich.console import Console
@@ -40,6 +40,8 @@ STEP = timedelta(minutes=15)
 DAY = timedelta(days=1)
 BATCH = 1000
 WARM_UP = 20
+ROUNDS = 5
+"""How often all is asked at each length; the median round counts, and the others say how sure it is."""
 LENGTH_MODELLED = 10_000_000
 SEARCH_LIMIT = 10
 QUERIES = ("latest", "aggregate", "search")
@@ -168,10 +170,15 @@ def measure(path: Path, of_day: Sequence[Prompt], length: int, asked: Sequence[A
         grow(memory, of_day, length)
         grown_s = time.perf_counter() - began
         timed(memory, asked[:WARM_UP], twins)  # the first to read a file pays for the others
+        rounds = [timed(memory, asked, twins) for _ in range(ROUNDS)]
         return {
             "prompts": length,
             "grown_s": grown_s,
-            "queries": timed(memory, asked, twins),
+            "queries": {
+                name: {of: median(one[name][of] for one in rounds) for of in first}
+                for name, first in rounds[0].items()
+            },
+            "rounds": rounds,
             "bytes": _sizes(memory, path),
         }
 
@@ -192,8 +199,8 @@ def _sizes(memory: Memory, path: Path) -> dict[str, int]:
 def run(paper: PaperOptions, options: SearchOptions | None = None, console: Console | None = None) -> None:
     """Measure, or go on with it, and write the part and the page."""
     options = options or SearchOptions()
-    identity = {"seed": paper.seed, "homes": options.homes, "steps": options.steps_a_day}
-    steps = Steps(paper.work / "search", identity | {"questions": options.questions})
+    history = {"seed": paper.seed, "homes": options.homes, "steps": options.steps_a_day}
+    steps = Steps(paper.work / "search", history | {"questions": options.questions, "rounds": ROUNDS})
     database = steps.folder / "memory.sqlite"
     with bars_on(console or Console()) as bars:
         bar = bars.add_task("homes live", total=len(options.lengths) + 1, said="")
@@ -214,8 +221,13 @@ def part(found: Sequence[dict[str, Any]], options: SearchOptions) -> Part:
     """The part of what was measured at each length."""
     first, last = found[0], found[-1]
     ratios = {name: last["queries"][name]["p95_ms"] / first["queries"][name]["p95_ms"] for name in SAID}
+    low, high = _bounds(found)
     figures = {
         "search_ratio": ratios["answer"],
+        "search_ratio_low": low,
+        "search_ratio_high": high,
+        "search_answers": options.questions,
+        "search_rounds": ROUNDS,
         **{f"search_ratio_{name}": ratios[name] for name in QUERIES},
         "search_p95_ms": last["queries"]["answer"]["p95_ms"],
         "search_prompts": last["prompts"],
@@ -243,38 +255,52 @@ def part(found: Sequence[dict[str, Any]], options: SearchOptions) -> Part:
     return Part("search", "Inter-twin search", figures, [section], {"lengths": list(found)})
 
 
+def _bounds(found: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """The least and the most that an answer's 95th percentile grew, whichever rounds are compared."""
+    first, last = ([one["answer"]["p95_ms"] for one in end["rounds"]] for end in (found[0], found[-1]))
+    return min(last) / max(first), max(last) / min(first)
+
+
 def _text(found: Sequence[dict[str, Any]], ratios: Mapping[str, float], options: SearchOptions) -> str:
     first, last = found[0]["prompts"], found[-1]["prompts"]
     size = found[-1]["bytes"]
+    low, high = _bounds(found)
+    power, level = _power_law(found, "answer")
+    far = level * LENGTH_MODELLED**power
     end = f", the index of words {shown(size['words'] / 1e6)} MB." if "words" in size else "."
     return (
         f"Prompts of {options.homes} homes in one database, from {first:,} to {last:,}: a simulated day, "
         "lived again and again. An answer looks up the latest state of a path, a mean over all homes, and "
-        f"words (the best {SEARCH_LIMIT}); {options.questions} answers at each length, warm. Its 95th "
-        f"percentile grew {ratios['answer']:.2f} times: the state's {ratios['latest']:.2f}, the mean's "
-        f"{ratios['aggregate']:.2f}, that of the words {ratios['search']:.2f} times. The paper's Eq. (9) "
-        f"reads all prompts and would have grown {last / first:.0f} times. Beyond {last:,} prompts the lines "
-        "are modelled: each goes on as it rose between its last two points. The file has "
-        f"{shown(size['file'] / 1e6)} MB at the end{end}"
+        f"words (the best {SEARCH_LIMIT}); {options.questions} answers at each length, warm, asked in "
+        f"{ROUNDS} rounds; the median of the rounds counts. Its 95th percentile grew {ratios['answer']:.2f} "
+        f"times ({low:.2f} to {high:.2f} between single rounds): the state's {ratios['latest']:.2f}, the "
+        f"mean's {ratios['aggregate']:.2f}, that of the words {ratios['search']:.2f} times. The paper's Eq. "
+        f"(9) reads all prompts and would have grown {last / first:.0f} times. Lines up to "
+        f"{LENGTH_MODELLED:,} prompts are modelled: a power law of each 95th percentile, fitted to all "
+        f"{len(found)} lengths by least squares on logarithms, and never falling. An answer's is the number "
+        f"of prompts to the power of {power:.3f}, {far:.2f} ms at {LENGTH_MODELLED:,}. The file has "
+        f"{shown(size['file'] / 1e6)} MB at {last:,} prompts{end}"
     )
 
 
 def chart(found: Sequence[dict[str, Any]]) -> Chart:
-    """The 95th percentiles over the length, with their modelled ends and the paper's search."""
+    """The 95th percentiles over the length, with the power laws fitted to them and the paper's search."""
     lengths = [float(one["prompts"]) for one in found]
+    far = [lengths[0], float(LENGTH_MODELLED)]
     lines = []
     for name, said in SAID.items():
         times = [one["queries"][name]["p95_ms"] for one in found]
         lines.append(Line(said, lengths, times, measured=True))
-        lines.append(Line(f"{said}, modelled", *_beyond(lengths, times)))
+        power, level = _power_law(found, name)
+        lines.append(Line(f"{said}, modelled", far, [level * length**power for length in far]))
     start = found[0]["queries"]["answer"]["p95_ms"]
-    far = [lengths[0], float(LENGTH_MODELLED)]
     lines.append(Line("a search that reads all, Eq. (9)", far, [start * one / lengths[0] for one in far]))
     return Chart("prompts in the database", "95th percentile (ms)", tuple(lines))
 
 
-def _beyond(lengths: Sequence[float], times: Sequence[float]) -> tuple[list[float], list[float]]:
-    """On from the last point as a power of the length, as it was between the last two; never downwards."""
-    power = max(0.0, log(times[-1] / times[-2]) / log(lengths[-1] / lengths[-2]))
-    further = LENGTH_MODELLED / lengths[-1]
-    return [lengths[-1], float(LENGTH_MODELLED)], [times[-1], times[-1] * further**power]
+def _power_law(found: Sequence[Mapping[str, Any]], name: str) -> tuple[float, float]:
+    """Power and level of the 95th percentile (ms) over the length: least squares on logs, never falling."""
+    lengths = [log(one["prompts"]) for one in found]
+    times = [log(one["queries"][name]["p95_ms"]) for one in found]
+    power = max(0.0, linear_regression(lengths, times).slope)
+    return power, exp(fmean(times) - power * fmean(lengths))
