@@ -52,7 +52,9 @@ Wire = NDArray[np.float16]
 class Job:
     """One run: how, how many homes, how facts are dealt out, how long each learns, and until when.
 
-    `epochs` are those of a round at each home; those of a twin are the most it may take.
+    `epochs` are those of a round at each home; those of a twin are the most it may take. Over
+    `epochs_falling` of all its epochs a home's learning rate falls to a tenth, where it stays; that of all
+    parameters does not fall.
     """
 
     method: str
@@ -61,6 +63,7 @@ class Job:
     facts: int
     epochs: int = 1
     learning_rate: float = 4e-3
+    epochs_falling: int = 24
     rounds_max: int = 1
     target: float = 0.95
     seed: int = 7
@@ -109,7 +112,7 @@ class Client(Protocol):
 class AdapterClient:
     """A home whose adapter is learned over the cached trunk by the project's own trainer.
 
-    Its rate falls over all rounds, as that of one long run would. The optimiser starts anew each round.
+    Its rate falls on from round to round, as in one long run. The optimiser starts anew each round.
     """
 
     def __init__(
@@ -118,7 +121,7 @@ class AdapterClient:
         options = replace(
             HomeKind().tuning(),
             learning_rate=job.learning_rate,
-            epochs_falling=job.epochs * job.rounds_max,
+            epochs_falling=job.epochs_falling,
             stop_when_complete=False,
         )
         self._epochs = job.epochs
@@ -278,7 +281,10 @@ class Site:
         assert self._job is not None
         facts = self._dealt[number]
         options = replace(
-            HomeKind().tuning(), epochs_max=self._job.epochs, learning_rate=self._job.learning_rate
+            HomeKind().tuning(),
+            epochs_max=self._job.epochs,
+            learning_rate=self._job.learning_rate,
+            epochs_falling=self._job.epochs_falling,
         )
         began = time.perf_counter()
         tuned = tune(self.transformer, facts, options, under=self.under)
