@@ -23,7 +23,8 @@ from rich.console import Console
 
 from llmtwin.errors import InputError, Unavailable
 from llmtwin.models.base import Base
-from llmtwin.study import federated_study, federated_text
+from llmtwin.records import Example
+from llmtwin.study import federated, federated_study, federated_text
 from llmtwin.study.federated import DIRICHLET, FFA, FULL, IID, LORA, TWIN, AdapterClient, Job, Site, deal
 from llmtwin.study.federated_study import FLOWER, OFFLINE, ROOT, Runs, Sizes, Way, planned
 from llmtwin.study.federated_text import cost
@@ -142,6 +143,22 @@ def test_a_home_s_rate_falls_as_long_as_the_job_says_whatever_the_budget(base: B
 
     assert (learned(job) == learned(replace(job, rounds_max=100))).all()
     assert (learned(job) != learned(replace(job, epochs_falling=24))).any()
+
+
+@pytest.mark.parametrize("method", [LORA, FFA, FULL, TWIN])
+def test_a_fact_is_recalled_where_it_is_the_likeliest_however_unsure(
+    base: Base, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    said = ["on", "on", "off", "code", "door"]
+    facts = [Example(prompt="what is the lamp", completion=one) for one in said]
+    monkeypatch.setattr(federated, "deal", lambda _: [facts])
+    site, rate = Site(base), 3e-3 if method == FULL else 1e-2
+    site.load(Job(method, 1, IID, 5, epochs=60, learning_rate=rate, epochs_falling=60))
+    if method == TWIN:
+        assert site.twin(0).recall == 2 / 5
+    else:
+        site.client(0).learn()
+        assert sum(site.client(0).recalled()) == 2  # of the one that is said twice as often as any other
 
 
 TOLD = """#!{python}

@@ -225,8 +225,9 @@ def _runs_text(found: Found) -> str:
         "trunk. All parameters are trained by AdamW from the bare base, in float32 with products in "
         "bfloat16. Homes run in one process of Flower's simulation engine, one at a time with all cores, and "
         "the most memory is that of the whole process, libraries included. A fact is recalled where each "
-        "token of its answer is likelier than all others together. `others` is the recall of facts that are "
-        "not the home's own: of one shared model all, of an adapter the next home's. What all start from is "
+        "token of its answer is the likeliest at its place, however unsure: what greedy decoding says. "
+        "`others` is the recall of facts that are not the home's own: of one shared model all, of an adapter "
+        "the next home's. What all start from is "
         "counted as sent in the first round, as Flower sends it. A run that ends below the target spent its "
         "budget of epochs."
     )
