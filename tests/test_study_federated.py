@@ -334,6 +334,10 @@ def test_a_way_that_spends_its_budget_is_a_lower_bound(
     assert content["figures"]["ratio_ffa_mark"] == "lower bound"
     page = (options.out / "paper.md").read_text()
     assert f"| FFA-LoRA | ≥ {content['figures']['bytes_ratio_ffa']:,.3g} |" in page
+    [_, told] = content["sections"][1]["text"].split("below the target: ")
+    assert told == (
+        f"FFA-LoRA with 2 homes, iid (2 epochs a home, recall {found['recall']:.1%}). All others reached it."
+    )
     ET.parse(options.out / "paper-federated.svg")
 
 

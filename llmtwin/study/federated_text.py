@@ -228,9 +228,23 @@ def _runs_text(found: Found) -> str:
         "token of its answer is the likeliest at its place, however unsure: what greedy decoding says. "
         "`others` is the recall of facts that are not the home's own: of one shared model all, of an adapter "
         "the next home's. What all start from is "
-        "counted as sent in the first round, as Flower sends it. A run that ends below the target spent its "
-        "budget of epochs."
+        "counted as sent in the first round, as Flower sends it."
+        f"{_below(found)}"
     )
+
+
+def _below(found: Found) -> str:
+    """Which runs their budget ended below the target."""
+    short = [
+        f"{SAID[method]} with {own.homes} homes, {one['job']['split']} ({own.epochs:.0f} epochs a home, "
+        f"recall {own.recall:.1%})"
+        for method in (FULL, LORA, FFA, TWIN)
+        for one in found["ran"][method]
+        if not (own := cost(one)).reached
+    ]
+    if not short:
+        return " All runs reached the target."
+    return f" Their budget of epochs ended these below the target: {'; '.join(short)}. All others reached it."
 
 
 def _runs(found: Found) -> Table:
