@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import TypeAdapter, ValidationError
 
 from llmtwin import serving
-from llmtwin.edge import outbox, portable
+from llmtwin.edge import mirrored, outbox, portable
 from llmtwin.edge.link import Link, Tokens
 from llmtwin.edge.outbox import Pushed, PushOptions
 from llmtwin.edge.results import Audited, Collected, Forgotten, Tuned, Watched
@@ -329,6 +329,7 @@ class Twin:
         Every version that may have learned from them is withdrawn, at the server first and then here: tune
         again for a new one. Raises NotFound where there are none.
         """
+        mirrored.take(self._store)
         documents = [one for one in self._store.documents() if one.is_of(source)]
         if not documents:
             there = ", ".join(sorted({one.source for one in self._store.documents()})) or "none"
@@ -341,6 +342,7 @@ class Twin:
         shutil.rmtree(self._store.folder / "adapters", ignore_errors=True)
         for checkpoint in CHECKPOINTS:
             (self._store.folder / checkpoint).unlink(missing_ok=True)
+        mirrored.forget(self._store, documents)
         # What was on its way to the server meanwhile is forgotten there, too, by the push.
         corrections = self._store.drop(documents)
         pushed = self.push(options=_ONCE)
