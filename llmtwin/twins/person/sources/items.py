@@ -28,7 +28,8 @@ class Item(Record):
 
     `address` says which thing it is and `id` which version of it: what is changed keeps its address.
     `audience` is a short tag (`notes`, `blog`, `commit`), after a colon whom it was for (`mail:bob@x.org`).
-    `context` holds other people's words that it answers; they are never the person's voice.
+    `context` holds other people's words that it answers; they are never the person's voice. An `excerpt` may
+    be only a part of what was written.
     """
 
     id: Hash
@@ -39,6 +40,7 @@ class Item(Record):
     audience: Annotated[str, Field(min_length=1)]
     text: Annotated[str, Field(min_length=1)]
     context: str | None = None
+    excerpt: bool = False
 
     @classmethod
     def of(
@@ -51,6 +53,7 @@ class Item(Record):
         title: str = "",
         date: datetime | None = None,
         context: str | None = None,
+        excerpt: bool = False,
     ) -> Item:
         """An item with its id. Raises InputError where there is no text in it."""
         text = _tidy(text)
@@ -70,6 +73,7 @@ class Item(Record):
             audience=" ".join(_unicode(audience).split()),
             text=text,
             context=(_tidy(context) or None) if context else None,
+            excerpt=excerpt,
         )
 
 
