@@ -221,12 +221,15 @@ class Twin:
     def edit(self, question: str, answer: Answer, correction: str) -> None:
         """Keep the owner's correction of an answer, here at the edge: the next tuning prefers it.
 
-        Raises InputError where nothing is corrected, or where no tuning would change the answer.
+        Raises InputError where nothing is corrected, or where no tuning would change the answer, Conflict
+        where it rests on what is not here any more.
         """
         self._own()
         made = kind(self._store.settings().kind).correction(question, answer, correction)
         if not made.chosen.strip() or made.chosen.strip() == made.rejected.strip():
             raise InputError("a correction says something else than the answer")
+        if not {one.path for one in self._store.documents()}.issuperset(made.paths):
+            raise Conflict("the answer rests on what was changed or forgotten since: push, and ask again")
         self._store.correct(made)
 
     def watch(self, report: Report = lambda _: None) -> Watched:
