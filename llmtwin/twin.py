@@ -31,7 +31,7 @@ from llmtwin.edge.sealed import ask_sealed, object_of
 from llmtwin.edge.store import CHECKPOINTS, KEY, SEAL_KEY, EdgeStore
 from llmtwin.edge.store import Settings as Identity
 from llmtwin.errors import Conflict, Denied, InputError, LlmtwinError, NotFound, Untrusted
-from llmtwin.records import Answer, Card, Format, TwinId, now
+from llmtwin.records import Answer, Card, Document, Format, TwinId, now
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twins.kind import ALL, Voice, kind
 from llmtwin.wire.bundle import read_bundle
@@ -329,11 +329,12 @@ class Twin:
     def forget_source(self, source: str) -> Forgotten:
         """Forget the documents of a source, of a place, or of an address, with all that was made of them.
 
+        What nothing is called is a file or folder: it is looked for as `collect` does, wherever links lead.
         Every version that may have learned from them is withdrawn, at the server first and then here: tune
         again for a new one. Raises NotFound where there are none.
         """
         mirrored.take(self._store)
-        documents = [one for one in self._store.documents() if one.is_of(source)]
+        documents = self._documents_of(source) or self._documents_of(source and os.path.realpath(source))
         if not documents:
             there = ", ".join(sorted({one.source for one in self._store.documents()})) or "none"
             raise NotFound(f"{self.name} has no document of {source}; its sources are: {there}")
@@ -353,6 +354,9 @@ class Twin:
         return Forgotten(addresses, prompts, corrections, tuple(versions), pushed)
 
     # Its parts
+
+    def _documents_of(self, source: str) -> list[Document]:
+        return [one for one in self._store.documents() if one.is_of(source)]
 
     def _learn(
         self,

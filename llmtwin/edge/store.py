@@ -218,8 +218,9 @@ class EdgeStore:
 
     def documents(self) -> list[Document]:
         """The latest document of every address, in the order of the addresses."""
-        rows = self._rows("SELECT id, source, address, body FROM document ORDER BY address")
-        return [Document(id=id_, source=source, address=at, body=body) for id_, source, at, body in rows]
+        names = ("id", "source", "address", "body", "place")
+        rows = self._rows(f"SELECT {', '.join(names)} FROM document ORDER BY address")
+        return [Document.model_validate(dict(zip(names, row, strict=True))) for row in rows]
 
     def known(self) -> Known:
         """What the next reading may know."""
@@ -271,8 +272,8 @@ class EdgeStore:
         with self._transaction() as db:
             old = [one for one in self.documents() if one.address in new and one != new[one.address]]
             db.executemany(
-                "INSERT OR REPLACE INTO document VALUES (?, ?, ?, ?)",
-                [(one.address, one.id, one.source, one.body) for one in new.values()],
+                "INSERT OR REPLACE INTO document VALUES (?, ?, ?, ?, ?)",
+                [(one.address, one.id, one.source, one.body, one.place) for one in new.values()],
             )
         return [(one.path, new[one.address].path) for one in old]
 
