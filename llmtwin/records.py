@@ -85,12 +85,14 @@ class Document(Record):
     """Something that was collected whole, in its kind's own form. It is private and stays at the edge.
 
     `address` says which thing it is and `id` which version of it; `body` is JSON that only the kind reads.
+    `place` is the file, folder or page that it was found in, where that is known.
     """
 
     id: Hash
     source: str = Field(min_length=1, max_length=32)
     address: str = Field(min_length=1)
     body: str
+    place: str = ""
 
     @property
     def path(self) -> str:
@@ -98,9 +100,15 @@ class Document(Record):
         return f"{self.id[:40]}/title"
 
     def is_of(self, source: str) -> bool:
-        """Whether it is the document that is named, or of that source or place."""
-        place = source.rstrip("/")
-        return source in (self.source, self.address) or self.address.startswith(f"{place}/")
+        """Whether it is the document that is named, or of that source or place.
+
+        A place is also what stands before `#` or `@` in an address: a chat, a repository. In a path these are
+        signs like others.
+        """
+        ends = "/" if source.startswith("/") else "/#@"
+        within = tuple(f"{source.rstrip('/')}{sign}" for sign in ends)
+        places = (f"{at}/" for at in (self.address, self.place) if at)
+        return bool(source) and (source == self.source or any(at.startswith(within) for at in places))
 
 
 class Example(Record):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import TypeAdapter, ValidationError
 
 from llmtwin import serving
-from llmtwin.edge import outbox, portable
+from llmtwin.edge import mirrored, outbox, portable
 from llmtwin.edge.link import Link, Tokens
 from llmtwin.edge.outbox import Pushed, PushOptions
 from llmtwin.edge.results import Audited, Collected, Forgotten, Tuned, Watched
@@ -31,7 +31,7 @@ from llmtwin.edge.sealed import ask_sealed, object_of
 from llmtwin.edge.store import CHECKPOINTS, KEY, SEAL_KEY, EdgeStore
 from llmtwin.edge.store import Settings as Identity
 from llmtwin.errors import Conflict, Denied, InputError, LlmtwinError, NotFound, Untrusted
-from llmtwin.records import Answer, Card, Format, TwinId, now
+from llmtwin.records import Answer, Card, Document, Format, TwinId, now
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twins.kind import ALL, Voice, kind
 from llmtwin.wire.bundle import read_bundle
@@ -221,12 +221,15 @@ class Twin:
     def edit(self, question: str, answer: Answer, correction: str) -> None:
         """Keep the owner's correction of an answer, here at the edge: the next tuning prefers it.
 
-        Raises InputError where nothing is corrected, or where no tuning would change the answer.
+        Raises InputError where nothing is corrected, or where no tuning would change the answer, Conflict
+        where it rests on what is not here any more.
         """
         self._own()
         made = kind(self._store.settings().kind).correction(question, answer, correction)
         if not made.chosen.strip() or made.chosen.strip() == made.rejected.strip():
             raise InputError("a correction says something else than the answer")
+        if not {one.path for one in self._store.documents()}.issuperset(made.paths):
+            raise Conflict("the answer rests on what was changed or forgotten since: push, and ask again")
         self._store.correct(made)
 
     def watch(self, report: Report = lambda _: None) -> Watched:
@@ -326,10 +329,12 @@ class Twin:
     def forget_source(self, source: str) -> Forgotten:
         """Forget the documents of a source, of a place, or of an address, with all that was made of them.
 
+        What nothing is called is a file or folder: it is looked for as `collect` does, wherever links lead.
         Every version that may have learned from them is withdrawn, at the server first and then here: tune
         again for a new one. Raises NotFound where there are none.
         """
-        documents = [one for one in self._store.documents() if one.is_of(source)]
+        mirrored.take(self._store)
+        documents = self._documents_of(source) or self._documents_of(source and os.path.realpath(source))
         if not documents:
             there = ", ".join(sorted({one.source for one in self._store.documents()})) or "none"
             raise NotFound(f"{self.name} has no document of {source}; its sources are: {there}")
@@ -341,6 +346,7 @@ class Twin:
         shutil.rmtree(self._store.folder / "adapters", ignore_errors=True)
         for checkpoint in CHECKPOINTS:
             (self._store.folder / checkpoint).unlink(missing_ok=True)
+        mirrored.forget(self._store, documents)
         # What was on its way to the server meanwhile is forgotten there, too, by the push.
         corrections = self._store.drop(documents)
         pushed = self.push(options=_ONCE)
@@ -348,6 +354,9 @@ class Twin:
         return Forgotten(addresses, prompts, corrections, tuple(versions), pushed)
 
     # Its parts
+
+    def _documents_of(self, source: str) -> list[Document]:
+        return [one for one in self._store.documents() if one.is_of(source)]
 
     def _learn(
         self,

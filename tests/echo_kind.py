@@ -39,6 +39,9 @@ class EchoKind:
         """It is made of nothing."""
         raise InputError("an echo is not made of files")
 
+    def unrecord(self, folder: Path, documents: Sequence[Document]) -> None:
+        """No proxy records it."""
+
     def skill(self, base_hash: str) -> Path | None:
         """It needs none."""
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from llmtwin.edge.schema import MIGRATIONS
 from llmtwin.edge.store import EdgeStore, ExecutionState, Item, ItemKind, Report, Settings
 from llmtwin.errors import Conflict, InputError, NotFound, Unavailable
 from llmtwin.records import (
@@ -277,6 +279,17 @@ def test_one_agent_at_a_time(tmp_path: Path) -> None:
             pass
         with other.acting():
             pass
+
+
+def test_a_file_of_an_older_llmtwin_keeps_its_documents(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "edge.sqlite")) as database:
+        for statement in (statement for step in MIGRATIONS[:2] for statement in step):
+            database.execute(statement)
+        database.execute("INSERT INTO document VALUES ('/a.md', ?, 'files', '{}')", ("a" * 64,))
+        database.execute("PRAGMA user_version = 2")
+        database.commit()
+    with EdgeStore(tmp_path) as store:
+        assert store.documents() == [Document(id="a" * 64, source="files", address="/a.md", body="{}")]
 
 
 def test_a_file_of_a_newer_llmtwin_is_left_alone(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from llmtwin.errors import InputError, NotFound, Unavailable
 from llmtwin.twins.kind import Skipped
 from llmtwin.twins.model import exchange
-from llmtwin.twins.model.exchange import Exchange, Shadow, append, read
+from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Exchange, Shadow, Tail, append, forget, read
 from tests.conftest import HERE
 
 JSON_OBJECTS = st.dictionaries(
@@ -160,3 +160,69 @@ def test_a_writer_killed_at_any_moment_leaves_whole_lines(tmp_path: Path) -> Non
     numbers = [line.request["i"] for line in found[:-1] if isinstance(line, Exchange)]
     assert numbers[:acknowledged] == list(range(acknowledged))
     assert found[-1] == made()
+
+
+def test_what_is_forgotten_is_blank_and_nothing_else_moves(tmp_path: Path) -> None:
+    lines = [made(client_id=session, request={"q": f"said by {session}"}) for session in "abc"]
+    for one in lines:
+        append(tmp_path / EXCHANGES, one)
+        append(tmp_path / SHADOWS, Shadow(timestamp=2, exchange=one.id, latency_s=0.1, response={}))
+    tail = Tail(tmp_path / EXCHANGES, Exchange)
+    assert list(tail.new()) == lines
+    size = (tmp_path / EXCHANGES).stat().st_size
+    with (tmp_path / EXCHANGES).open("ab") as writing:
+        writing.write(b'{"client_id": "half, said by')
+        writing.flush()
+        forget(tmp_path, {lines[0].id, lines[2].id})
+        assert (tmp_path / EXCHANGES).read_bytes()[size:] == b'{"client_id": "half, said by'
+        writing.truncate(size)
+    assert list(read(tmp_path / EXCHANGES, Exchange)) == [lines[1]]
+    answers = [one for one in read(tmp_path / SHADOWS, Shadow) if isinstance(one, Shadow)]
+    assert [one.exchange for one in answers] == [lines[1].id]
+    assert b"said by b" in (tmp_path / EXCHANGES).read_bytes()
+    assert b"said by a" not in (tmp_path / EXCHANGES).read_bytes()
+    append(tmp_path / EXCHANGES, lines[0])
+    assert list(tail.new()) == [lines[0]]
+
+
+def test_forgetting_that_is_broken_off_is_ended_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / EXCHANGES
+    for one in (made(request={"q": "gone"}), made()):
+        append(path, one)
+    overwrite, calls = exchange._overwrite, list[object]()
+
+    def once(file: Any, spans: Any) -> None:
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(spans)
+        overwrite(file, spans)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(exchange, "_overwrite", once)
+        forget(tmp_path, {made(request={"q": "gone"}).id})
+    broken, kept = read(path, Exchange)
+    assert isinstance(broken, Skipped) and kept == made()
+    forget(tmp_path, set())
+    assert list(read(path, Exchange)) == [made()] and b"gone" not in path.read_bytes()
+
+
+def test_a_writer_loses_nothing_to_what_is_forgotten_meanwhile(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib\n"
+        "from llmtwin.twins.model.exchange import Exchange, append\n"
+        "fields = dict(timestamp=1.0, workload_id='w', client_id='c', response={})\n"
+        "for i in range(60):\n"
+        "    append(pathlib.Path(sys.argv[1]), Exchange(request={'i': i, 'q': 'x' * 10_000}, **fields))\n"
+    )
+    path = tmp_path / EXCHANGES
+    gone = set[int]()
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=HERE.parent) as writer:
+        while writer.poll() is None:
+            found = [one for one in Tail(path, Exchange).new() if one.request["i"] % 2]
+            forget(tmp_path, {one.id for one in found})
+            gone |= {one.request["i"] for one in found}
+    assert writer.returncode == 0 and gone
+    left = list(read(path, Exchange))
+    assert [one.request["i"] for one in left if isinstance(one, Exchange)] == sorted({*range(60)} - gone)

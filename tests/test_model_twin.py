@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from llmtwin.twins.gate import Verdict
 from llmtwin.twins.kind import View
 from llmtwin.twins.model import beside
 from llmtwin.twins.model.collect import Hide, is_held_out, trace_of
-from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Exchange, append
+from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Exchange, Shadow, append
 from llmtwin.twins.model.kind import ModelKind
 from tests.models import tiny_base
 
@@ -159,6 +160,31 @@ def test_what_a_proxy_recorded_is_taken_in_before_tuning(own: Settings, tmp_path
         assert len(before) == 20
         mirrored.take(store)
         assert store.documents() == before
+
+
+def test_what_a_proxy_recorded_is_forgotten_on_its_record_too(own: Settings) -> None:
+    with Twin.new("desk", "model", settings=own) as twin, EdgeStore(own.edge_folder / "desk") as store:
+        folder = mirrored.folder(store)
+        folder.mkdir()
+        for number in range(6):
+            one = Hide(b"k" * 32)(Exchange.model_validate(line(number, f"lamp {number} is on")))
+            append(folder / EXCHANGES, one)
+            shadow = Shadow(timestamp=1, exchange=one.id, latency_s=0.1, response={"said": f"dark {number}"})
+            append(folder / SHADOWS, shadow)
+        mirrored.take(store)
+        (first,) = (one for one in store.documents() if "lamp 3 is on" in one.body)
+        assert twin.forget_source(first.address).documents == (first.address,)
+        mirrored.take(store)
+        assert len(store.documents()) == 5 and first not in store.documents()
+        assert "lamp 3" not in (folder / EXCHANGES).read_text()
+        assert "dark 3" not in (folder / SHADOWS).read_text()
+        # What was not taken in yet is forgotten with the source.
+        append(folder / EXCHANGES, Hide(b"k" * 32)(Exchange.model_validate(line(7, "lamp 7 is on"))))
+        assert len(twin.forget_source("traffic").documents) == 6
+        mirrored.take(store)
+        assert store.documents() == []
+        for file in own.edge_folder.rglob("*"):
+            assert not file.is_file() or not re.search(rb"lamp \d is on|dark \d", file.read_bytes()), file
 
 
 def test_a_hidden_exchange_keeps_its_session_apart_and_itself() -> None:

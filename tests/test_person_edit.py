@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmtwin import serving
-from llmtwin.errors import InputError, TooLarge
+from llmtwin.errors import Conflict, InputError, TooLarge
 from llmtwin.models.engine.api import turn
 from llmtwin.records import Answer, Outcome
 from llmtwin.settings import Settings, read_settings
@@ -78,6 +78,22 @@ def test_a_correction_stays_here_is_learned_with_stand_ins_and_is_forgotten_with
     assert not twin._store.corrections()
     for file in settings.edge_folder.rglob("*"):
         assert not file.is_file() or b"bring the lamp" not in file.read_bytes(), file
+
+
+def test_a_correction_is_forgotten_with_what_it_rests_on_however_that_was_changed(
+    twin: Twin, tmp_path: Path
+) -> None:
+    river, other = (tmp_path / "notes" / name for name in ("0.md", "1.md"))
+    before = answered(twin, river)
+    twin.edit(TASK, before, BETTER)
+    river.write_text(river.read_text().replace("About", "On"))
+    twin.collect(river)
+    assert twin._store.corrections()[0].paths == tuple(answered(twin, river).plan["rests_on"])
+    with pytest.raises(Conflict, match="ask again"):
+        twin.edit(TASK, before, "The river is high.")
+    assert twin.forget_source(str(other)).corrections == 0
+    assert twin.forget_source(str(river)).corrections == 1
+    assert not twin._store.corrections()
 
 
 def test_a_later_correction_takes_the_place_of_an_earlier_one(twin: Twin, tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ NEARLY = LONG.replace("word50 ", "term50 ").replace("word51 ", "") + " The end."
 OTHER = " ".join(f"other{number} goes on" for number in range(200))
 
 
-def item(text: str, address: str = "/a", context: str | None = None) -> Item:
-    return Item.of(source="notes", address=address, audience="notes", text=text, context=context)
+def item(text: str, address: str = "/a", context: str | None = None, excerpt: bool = False) -> Item:
+    return Item.of(
+        source="notes", address=address, audience="notes", text=text, context=context, excerpt=excerpt
+    )
 
 
 def test_what_nearly_repeats_another_is_left_out_and_said_of_which() -> None:
@@ -34,6 +36,25 @@ def test_what_is_known_counts_too() -> None:
 def test_a_new_version_is_no_duplicate_of_the_one_before() -> None:
     before, after = item(LONG), item(NEARLY)
     assert distinct([after], known=[before]).items == (after,)
+
+
+@given(st.permutations([item("Yes."), item("Yes. Come."), item(f"{LONG} {OTHER}", excerpt=True)]))
+def test_of_several_versions_the_longest_whole_one_stays_in_whatever_order(versions: list[Item]) -> None:
+    found = distinct(versions)
+    (kept,) = found.items
+    assert kept.text == "Yes. Come."
+    assert {double.of for double in found.duplicates} == {kept.id} and len(found.duplicates) == 2
+    assert not distinct(versions, known=[kept]).items
+
+
+def test_an_excerpt_takes_the_place_of_an_excerpt_only() -> None:
+    whole, teaser, later = item(OTHER), item(LONG, excerpt=True), item("Soon.", excerpt=True)
+    found = distinct([teaser], known=[whole])
+    assert not found.items and [(double.item, double.of) for double in found.duplicates] == [
+        (teaser, whole.id)
+    ]
+    assert distinct([whole], known=[teaser]).items == (whole,)
+    assert distinct([later], known=[teaser]).items == (later,)
 
 
 def test_short_texts_repeat_only_what_answers_the_same() -> None:

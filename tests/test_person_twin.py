@@ -120,6 +120,78 @@ def test_a_name_that_a_later_mail_gives_away_is_taken_back(
     assert not remembered(settings, "hut drove slept")
 
 
+MAIL = """From: Ann Lee <ann@lee.org>
+To: list@boats.org
+Subject: The hull
+Message-ID: <1@lee.org>
+Date: Mon, 05 May 2025 10:00:00 +0000
+
+We sanded the hull of the boat and painted it green before the rain came.
+"""
+FOOTER = "\nThe list of the harbour wishes all sailors a good wind and a calm sea.\n"
+
+
+def test_two_versions_of_one_thing_are_one_document_and_leave_no_prompt_behind(
+    twin: Twin, tmp_path: Path, settings: Settings
+) -> None:
+    for folder, text in (("inbox", MAIL), ("list", MAIL + FOOTER)):
+        (tmp_path / folder).mkdir()
+        _file(tmp_path / folder / "hull.eml", text)
+    places = [tmp_path / "inbox", tmp_path / "list"]
+    found = twin.collect(*places)
+    assert (found.documents, found.prompts) == (1, 1)
+    assert "harbour" in remembered(settings, "hull sanded")[0]
+    for order in (places, places[::-1]):
+        assert twin.collect(*order).documents == 0
+    assert twin.forget_source("mail").prompts == 1
+    assert not remembered(settings, "hull sanded green harbour sailors")
+
+
+def test_what_was_collected_is_forgotten_by_the_name_of_where_it_was(
+    twin: Twin, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _file(tmp_path / "notes#old.md", SQLITE + GARDEN)
+    _file(notes / os.fsdecode(b"caf\xe9.md"), "I write best where others talk.")
+    (tmp_path / "link").symlink_to(notes)
+    for name, text in (("one", MAIL), ("two", MAIL.replace("1@", "2@").replace("hull", "mast"))):
+        _file(tmp_path / f"{name}.mbox", f"From ann@lee.org Mon May  5 10:00:00 2025\n{text}")
+    chat = "05/05/2025, 10:0{0} - Bob: Where?\n05/05/2025, 10:0{1} - Ann: By the {2}.\n"
+    for name, place in (("Bob", "pier"), ("Bobby", "lock")):
+        said = "".join(chat.format(2 * n, 2 * n + 1, f"{place} {n}") for n in range(3))
+        _file(tmp_path / f"WhatsApp Chat with {name}.txt", said.replace("- Bob:", f"- {name}:"))
+    sources = (notes, *(place for place in sorted(tmp_path.iterdir()) if place.suffix))
+    assert twin.collect(*sources, names=["Ann", "ann@lee.org"]).documents == 5 + 2 + 6
+    assert twin.forget_source("link/garden.md").documents == (str(notes / "garden.md"),)
+    assert twin.forget_source("one.mbox").documents == ("mid:1@lee.org",)
+    assert len(twin.forget_source("whatsapp:Bob").documents) == 3
+    assert len(twin.forget_source("./WhatsApp Chat with Bobby.txt").documents) == 3
+    assert len(twin.forget_source("./link/").documents) == 3
+    assert [one.place for one in twin._store.documents()] == [
+        str(tmp_path / name) for name in ("notes#old.md", "two.mbox")
+    ]
+    for nothing in ("", "two", "one.mbox"):
+        with pytest.raises(NotFound, match="mail"):
+            twin.forget_source(nothing)
+
+
+def test_a_feed_that_only_announces_a_post_does_not_take_its_place(
+    twin: Twin, tmp_path: Path, settings: Settings
+) -> None:
+    post = f"<content:encoded><![CDATA[<p>{GARDEN.split(chr(10), 2)[2]}</p>]]></content:encoded>"
+    teaser = "<description>The garlic is in, and there is more to read behind this link.</description>"
+    feed = (
+        '<rss version="2.0" xmlns:content="http://purl.org/rss/1.0/modules/content/"><channel><item>'
+        "<title>The garden</title><link>https://blog.org/garden</link>{}</item></channel></rss>"
+    )
+    announced = _file(tmp_path / "new.xml", feed.format(teaser))
+    assert twin.collect(announced).documents == 1
+    assert twin.collect(_file(tmp_path / "old.xml", feed.format(teaser + post))).documents == 1
+    again = twin.collect(announced)
+    assert again.documents == 0 and any("blog.org" in one.name for one in again.skipped)
+    assert ["oak leaves" in text for text in remembered(settings, "garlic read link")] == [True]
+
+
 def test_an_empty_folder_is_named_and_nothing_is_kept(twin: Twin, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty"):

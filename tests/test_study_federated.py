@@ -6,21 +6,25 @@ import copy
 import json
 import os
 import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from rich.console import Console
 
 from llmtwin.errors import InputError, Unavailable
 from llmtwin.models.base import Base
-from llmtwin.study import federated_study, federated_text
+from llmtwin.records import Example
+from llmtwin.study import federated, federated_study, federated_text
 from llmtwin.study.federated import DIRICHLET, FFA, FULL, IID, LORA, TWIN, AdapterClient, Job, Site, deal
 from llmtwin.study.federated_study import FLOWER, OFFLINE, ROOT, Runs, Sizes, Way, planned
 from llmtwin.study.federated_text import cost
@@ -32,10 +36,10 @@ QUIET = Console(quiet=True)
 HOMES = 2
 LITTLE = Sizes(
     facts=2,
-    twin=Way(((60, 2e-2),), 0, 60, homes=(HOMES,), splits=(IID, DIRICHLET)),
-    lora=Way(((6, 1e-2),), 0, 60, homes=(HOMES,), splits=(IID,)),
-    ffa=Way(((1, 2e-2),), 0, 2, homes=(HOMES,), splits=(IID,)),
-    full=Way(((2, 1e-3),), 0, 60, homes=(HOMES,), splits=(IID,)),
+    twin=Way(((60, 2e-2, 20),), 60, homes=(HOMES,), splits=(IID, DIRICHLET)),
+    lora=Way(((6, 1e-2, 60),), 60, homes=(HOMES,), splits=(IID,)),
+    ffa=Way(((1, 2e-2, 2),), 2, homes=(HOMES,), splits=(IID,)),
+    full=Way(((2, 1e-3, 0),), 60, homes=(HOMES,), splits=(IID,)),
 )
 SEED = PaperOptions.seed
 
@@ -126,6 +130,103 @@ def test_a_home_goes_on_from_what_it_takes_and_ffa_leaves_a_alone(base: Base, me
         assert len(learned) == sum(t.numel() for half in halves for t in half.values())
     site.load(replace(job, learning_rate=1e-3))
     assert (site.initial() == started).all()  # another run knows nothing of this one
+
+
+@pytest.mark.parametrize("method", [LORA, FFA])
+def test_a_home_s_rate_falls_as_long_as_the_job_says_whatever_the_budget(base: Base, method: str) -> None:
+    site, job = Site(base), Job(method, 1, IID, 2, epochs=6, learning_rate=1e-2, epochs_falling=6)
+
+    def learned(of: Job) -> NDArray[np.float16]:
+        site.load(of)
+        site.client(0).learn()
+        return site.client(0).weights()
+
+    assert (learned(job) == learned(replace(job, rounds_max=100))).all()
+    assert (learned(job) != learned(replace(job, epochs_falling=24))).any()
+
+
+@pytest.mark.parametrize("method", [LORA, FFA, FULL, TWIN])
+def test_a_fact_is_recalled_where_it_is_the_likeliest_however_unsure(
+    base: Base, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    said = ["on", "on", "off", "code", "door"]
+    facts = [Example(prompt="what is the lamp", completion=one) for one in said]
+    monkeypatch.setattr(federated, "deal", lambda _: [facts])
+    site, rate = Site(base), 3e-3 if method == FULL else 1e-2
+    site.load(Job(method, 1, IID, 5, epochs=60, learning_rate=rate, epochs_falling=60))
+    if method == TWIN:
+        assert site.twin(0).recall == 2 / 5
+    else:
+        site.client(0).learn()
+        assert sum(site.client(0).recalled()) == 2  # of the one that is said twice as often as any other
+
+
+TOLD = """#!{python}
+import json, os
+from pathlib import Path
+
+for one in json.loads(Path(os.environ["LLMTWIN_FEDERATED"]).read_text())["jobs"]:
+    job = one["job"]
+    recall = {recall}
+    rounds = [{{"loss": job["learning_rate"]}}] * job["rounds_max"]
+    found = {{"job": job, "rounds": rounds, "recall": recall, "reached": recall >= job["target"]}}
+    path = Path(one["path"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found))
+"""
+"""Stands for Flower: each run recalls at once what an expression of its job says."""
+
+
+def trials(
+    base: Base, folder: Path, sizes: Sizes, method: str, recall: str
+) -> tuple[list[list[dict[str, Any]]], tuple[int, float, int]]:
+    python = folder / "flower" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(TOLD.format(python=sys.executable, recall=recall))
+    python.chmod(0o755)
+    runs = Runs(Steps(folder, {}), base, folder / "flower", lambda _: None)
+    return federated_study.chosen(runs, sizes, method, SEED)
+
+
+@pytest.mark.parametrize("method", [LORA, FFA])
+def test_epochs_and_rate_are_chosen_after_as_many_epochs_and_then_how_the_rate_falls(
+    base: Base, tmp_path: Path, method: str
+) -> None:
+    recall = 'job["epochs"] * job["learning_rate"] * (1 + (job["epochs_falling"] == 64))'
+    (grid, falling), best = trials(base, tmp_path, Sizes(), method, recall)
+    way = Sizes().way(method)
+    assert [job["epochs"] for job in (one["job"] for one in grid)] == [1, 1, 1, 2, 2, 2]
+    for stage, epochs in ((grid, way.grid_epochs), (falling, way.falling_epochs)):
+        assert {one["job"]["epochs"] * one["job"]["rounds_max"] for one in stage} == {epochs}
+    rate = max(rate for _, rate, _ in way.grid)
+    assert [one["job"]["epochs_falling"] for one in falling] == [24, 64]
+    assert {(one["job"]["epochs"], one["job"]["learning_rate"]) for one in falling} == {(2, rate)}
+    assert best == (2, rate, 64)
+    [job, *_] = planned(Sizes(), method, way, 20, best, SEED)
+    assert (job.epochs_falling, job.epochs * job.rounds_max) == (64, way.epochs_max)
+
+
+@needs_flower
+def test_the_page_says_what_was_chosen_among_what_and_what_stays_open(
+    base: Base, tmp_path: Path, content: Mapping[str, Any]
+) -> None:
+    data = copy.deepcopy(content["data"])
+    for method, recall in ((LORA, 'job["learning_rate"] == 1e-2 and job["epochs"] == 1'), (FULL, "0.0")):
+        stages, best = trials(base, tmp_path / method, Sizes(), method, recall)
+        data["tried"][method] = stages
+        data["ran"][method][0]["job"] |= dict(
+            zip(("epochs", "learning_rate", "epochs_falling"), best, strict=True)
+        )
+    section = federated_text.part(data).sections[2]
+    _, lora, full = section.text.split("\n\n")
+    assert "1 local epochs a round (tried: 1, 2) at the rate 0.01 (tried: 0.004, 0.01, 0.02)" in lora
+    assert "from trials of 20 epochs" in lora
+    assert "over 24 epochs (tried: 24, 64), from trials of 36 epochs" in lora
+    assert "would send 2 times less" in lora and "that was tried" not in lora
+    assert "4 local epochs a round (tried: 4) at the rate 0.0001 (tried: 0.0001, 0.0003)" in full
+    assert "No other number of local epochs was tried" in full and "The rate does not fall" in full
+    assert "the loss alone chose" in full and "lowest that was tried" in full
+    assert len(section.table) == 1 + 8 + 2
 
 
 def test_the_best_setting_is_first_at_the_target_then_nearest_then_of_the_least_loss() -> None:
@@ -233,6 +334,10 @@ def test_a_way_that_spends_its_budget_is_a_lower_bound(
     assert content["figures"]["ratio_ffa_mark"] == "lower bound"
     page = (options.out / "paper.md").read_text()
     assert f"| FFA-LoRA | ≥ {content['figures']['bytes_ratio_ffa']:,.3g} |" in page
+    [_, told] = content["sections"][1]["text"].split("below the target: ")
+    assert told == (
+        f"FFA-LoRA with 2 homes, iid (2 epochs a home, recall {found['recall']:.1%}). All others reached it."
+    )
     ET.parse(options.out / "paper-federated.svg")
 
 

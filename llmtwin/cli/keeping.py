@@ -90,7 +90,8 @@ def import_(
 def forget(
     name: Name,
     source: Annotated[
-        str | None, typer.Option(help="Only the documents of this source, place or address.")
+        str | None,
+        typer.Option(help="Only this: a source such as mail, a file, folder, chat, repository or address."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:

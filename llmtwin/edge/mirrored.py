@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from llmtwin.edge.store import EdgeStore
+from llmtwin.records import Document
 from llmtwin.twins.kind import Skipped, kind
 
 FOLDER = "traffic"
@@ -26,3 +28,10 @@ def take(store: EdgeStore) -> tuple[Skipped, ...]:
     found = kind(store.settings().kind).read([str(place)], store.known())
     store.record(found.observations, found.prompts, found.state, found.documents)
     return found.skipped
+
+
+def forget(store: EdgeStore, documents: Sequence[Document]) -> None:
+    """Take these off the record, so that they are not taken again. Raises Unavailable where it cannot be."""
+    place = folder(store)
+    if any(place.glob("*.jsonl")):
+        kind(store.settings().kind).unrecord(place, documents)

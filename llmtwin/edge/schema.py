@@ -20,4 +20,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
                                   body TEXT NOT NULL)""",
         "CREATE TABLE correction (prompt TEXT PRIMARY KEY, body TEXT NOT NULL)",
     ),
+    ("ALTER TABLE document ADD COLUMN place TEXT NOT NULL DEFAULT ''",),
 )

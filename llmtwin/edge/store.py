@@ -196,11 +196,12 @@ class EdgeStore:
         """Keep what was collected, queue its prompts and keep the encoder's state: all or nothing.
 
         A document takes the place of the one at its address, whose prompts are forgotten before the new ones
-        go.
+        go; corrections that rested on that one rest on it.
         """
         with self._transaction() as db:
-            for path in self._replace(documents):
-                self._forget_everywhere(path)
+            for old, new in self._replace(documents):
+                self._forget_everywhere(old)
+                db.execute("UPDATE correction SET body = replace(body, ?, ?)", (f'"{old}"', f'"{new}"'))
             db.executemany(
                 """INSERT INTO observation VALUES (?, ?, ?) ON CONFLICT (path) DO UPDATE
                    SET at_us = excluded.at_us, body = excluded.body WHERE excluded.at_us >= at_us""",
@@ -217,8 +218,9 @@ class EdgeStore:
 
     def documents(self) -> list[Document]:
         """The latest document of every address, in the order of the addresses."""
-        rows = self._rows("SELECT id, source, address, body FROM document ORDER BY address")
-        return [Document(id=id_, source=source, address=at, body=body) for id_, source, at, body in rows]
+        names = ("id", "source", "address", "body", "place")
+        rows = self._rows(f"SELECT {', '.join(names)} FROM document ORDER BY address")
+        return [Document.model_validate(dict(zip(names, row, strict=True))) for row in rows]
 
     def known(self) -> Known:
         """What the next reading may know."""
@@ -246,34 +248,34 @@ class EdgeStore:
         """Drop documents with what waits of them, and queue that their prompts are forgotten.
 
         Adapters that wait to be sent may have learned from them: they wait no more, and the addresses of what
-        versions learned are dropped, too. Returns how many corrections of answers that rest on them went.
+        versions learned are dropped, too. Returns how many corrections of answers went that rest on them, or
+        on anything else that is not here.
         """
-        corrections = 0
         with self._transaction() as db:
             db.execute("DELETE FROM outbox WHERE kind = ?", (ItemKind.ADAPTER,))
             db.execute("DELETE FROM setting WHERE name GLOB 'learned/*'")
             for document in documents:
                 db.execute("DELETE FROM document WHERE address = ?", (document.address,))
-                corrections += db.execute(
-                    """DELETE FROM correction
-                       WHERE EXISTS (SELECT 1 FROM json_each(body, '$.paths') WHERE value = ?)""",
-                    (document.path,),
-                ).rowcount
                 self._forget_everywhere(document.path)
+            corrections = db.execute(
+                """DELETE FROM correction WHERE EXISTS (SELECT 1 FROM json_each(body, '$.paths')
+                   WHERE value NOT IN (SELECT value FROM json_each(?)))""",
+                (json.dumps([one.path for one in self.documents()]),),
+            ).rowcount
         with self._lock, self._translated():
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log holds the old pages
         return corrections
 
-    def _replace(self, documents: Sequence[Document]) -> list[str]:
-        """Keep documents; the paths of those that were at their addresses before and said something else."""
+    def _replace(self, documents: Sequence[Document]) -> list[tuple[str, str]]:
+        """Keep documents; of those that said something else before the path then, and the path now."""
         new = {one.address: one for one in documents}
         with self._transaction() as db:
-            old = [one.path for one in self.documents() if one.address in new and one != new[one.address]]
+            old = [one for one in self.documents() if one.address in new and one != new[one.address]]
             db.executemany(
-                "INSERT OR REPLACE INTO document VALUES (?, ?, ?, ?)",
-                [(one.address, one.id, one.source, one.body) for one in new.values()],
+                "INSERT OR REPLACE INTO document VALUES (?, ?, ?, ?, ?)",
+                [(one.address, one.id, one.source, one.body, one.place) for one in new.values()],
             )
-        return old
+        return [(one.path, new[one.address].path) for one in old]
 
     def _forget_everywhere(self, path: str) -> None:
         with self._transaction() as db:

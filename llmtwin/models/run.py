@@ -221,11 +221,25 @@ class Run:
 
     def recalled(self, lora: Lora) -> list[bool]:
         """Whether each row, in the order of `rows`, is completed exactly under `lora`."""
+        self._take(lora)
+        return [right for batch in self._batches for right in self._sure(batch, 0.5)]
+
+    def greedy(self, lora: Lora) -> list[bool]:
+        """Whether each row, in the order of `rows`, is what greedy decoding under `lora` says."""
+        self._take(lora)
+        found: list[bool] = []
+        with torch.no_grad():
+            for batch in self._batches:
+                x, target, owners = self._last(batch)
+                wrong = set(owners[self.transformer.logits(x).argmax(-1) != target[:, 0]].tolist())
+                found += [row not in wrong for row in range(len(batch))]
+        return found
+
+    def _take(self, lora: Lora) -> None:
         with torch.no_grad():
             for i, key in enumerate(self.keys):
                 self.work[2 * i].copy_(lora.a[key])
                 self.work[2 * i + 1].copy_(lora.b[key])
-        return [right for batch in self._batches for right in self._sure(batch, 0.5)]
 
     def sums(self) -> list[float]:
         """The log-probability of each row's completion (nats) as the weights are now."""
@@ -281,7 +295,14 @@ class Run:
         return _all_over(probability_min, logprobs[:, 0], owners)
 
     def _forward(self, batch: list[int]) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (N, K) of what is wanted at a batch's completion tokens, and the row (N) of each.
+        """Log-probabilities (N, K) of what is wanted at a batch's completion tokens, the row (N) of each."""
+        x, target, owner = self._last(batch)
+        count = sum(len(self.wanted[index]) for index in batch)
+        return self.transformer.token_logprobs(x, target)[:count], owner[:count]
+
+    def _last(self, batch: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Last hidden states (N, hidden) before a batch's completion tokens, the ids (N, K) that are wanted
+        there, and the row (N) of each; so that shapes are few, the first place may be there again at the end.
 
         What all rows begin with goes through the layers once, and every row attends to it.
         """
@@ -301,10 +322,9 @@ class Run:
             attend = recording(causal(common, model.dtype), before)
             model.run(self._before, self._rope(0, common), attend, layers, self.delta)
         attend = causal(length, model.dtype, before, self.start.first)
-        count = len(owners)
-        owner, at, target = (filled(each, rounded(count)) for each in (owners, places, targets))
+        owner, at, target = (filled(each, rounded(len(owners))) for each in (owners, places, targets))
         x = model.run(x, self._rope(common, length), attend, layers, self.delta, (owner, at))
-        return model.token_logprobs(x, target)[:count], owner[:count]
+        return x, target, owner
 
     def _rope(self, first: int, length: int) -> tuple[Tensor, Tensor]:
         return self.transformer.rope(torch.arange(first, first + length)[None])

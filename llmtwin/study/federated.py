@@ -8,7 +8,6 @@ does, and sends it once. Whatever travels has two bytes a number, so that no way
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
 
 from llmtwin.models.base import Base
@@ -42,8 +42,6 @@ FULL, LORA, FFA, TWIN = "full", "lora", "ffa", "twin"
 IID, DIRICHLET = "iid", "dirichlet"
 ALPHA = 0.3
 """Of the Dirichlet distribution by which the facts of each house are spread over the clients."""
-LIKELIEST = 0.5
-"""A token that is more probable is what greedy decoding says: the same rule for all."""
 
 Wire = NDArray[np.float16]
 
@@ -52,7 +50,9 @@ Wire = NDArray[np.float16]
 class Job:
     """One run: how, how many homes, how facts are dealt out, how long each learns, and until when.
 
-    `epochs` are those of a round at each home; those of a twin are the most it may take.
+    `epochs` are those of a round at each home; those of a twin are the most it may take. Over
+    `epochs_falling` of all its epochs a home's learning rate falls to a tenth, where it stays; that of all
+    parameters does not fall.
     """
 
     method: str
@@ -61,6 +61,7 @@ class Job:
     facts: int
     epochs: int = 1
     learning_rate: float = 4e-3
+    epochs_falling: int = 24
     rounds_max: int = 1
     target: float = 0.95
     seed: int = 7
@@ -103,13 +104,13 @@ class Client(Protocol):
         """Learn from its own facts; the mean loss of the last epoch (nats a token)."""
 
     def recalled(self) -> list[bool]:
-        """Whether each of its facts is completed exactly."""
+        """Whether each of its facts is what greedy decoding says: the same rule for all ways."""
 
 
 class AdapterClient:
     """A home whose adapter is learned over the cached trunk by the project's own trainer.
 
-    Its rate falls over all rounds, as that of one long run would. The optimiser starts anew each round.
+    Its rate falls on from round to round, as in one long run. The optimiser starts anew each round.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class AdapterClient:
         options = replace(
             HomeKind().tuning(),
             learning_rate=job.learning_rate,
-            epochs_falling=job.epochs * job.rounds_max,
+            epochs_falling=job.epochs_falling,
             stop_when_complete=False,
         )
         self._epochs = job.epochs
@@ -149,7 +150,7 @@ class AdapterClient:
 
     def recalled(self) -> list[bool]:
         """Of the adapter as it would be stored."""
-        return self.run.recalled(self.run.lora())
+        return self.run.greedy(self.run.lora())
 
 
 class FullClient:
@@ -181,8 +182,8 @@ class FullClient:
         losses: list[float] = []
         for _ in range(self._job.epochs * len(self._batches)):
             batch = self._batches[len(losses) % len(self._batches)]
-            logprobs, _ = self._forward(batch)
-            loss = -logprobs.mean()
+            logits, targets, _ = self._forward(batch)
+            loss = cross_entropy(logits, targets)
             loss.backward()  # type: ignore[no-untyped-call]
             clip_grad_norm_(self.sent, 1.0)
             optimizer.step()
@@ -195,13 +196,13 @@ class FullClient:
         found: list[bool] = []
         with torch.no_grad():
             for batch in self._batches:
-                logprobs, owners = self._forward(batch)
-                weak = set(owners[logprobs < math.log(LIKELIEST)].tolist())
-                found += [row not in weak for row in range(len(batch))]
+                logits, targets, owners = self._forward(batch)
+                wrong = set(owners[logits.argmax(-1) != targets].tolist())
+                found += [row not in wrong for row in range(len(batch))]
         return found
 
-    def _forward(self, batch: list[int]) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (N) of a batch's completion tokens, and the row (N) of each."""
+    def _forward(self, batch: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (N, vocab) before a batch's completion tokens, the ids (N) of these, the row (N) of each."""
         rows = [self._rows[index] for index in batch]
         ids = torch.zeros(len(rows), max(len(ids) for ids, _ in rows), dtype=torch.long)
         owners, places, targets = list[int](), list[int](), list[int]()
@@ -214,8 +215,7 @@ class FullClient:
             # Padding comes last, so nobody looks at it; the head sees only what is learned.
             hidden = self._model.model(input_ids=ids).last_hidden_state
             logits = self._model.lm_head(hidden[owners, places])
-        logprobs = torch.log_softmax(logits.float(), dim=-1)
-        return logprobs[range(len(targets)), targets], torch.tensor(owners)
+        return logits.float(), torch.tensor(targets), torch.tensor(owners)
 
 
 class Site:
@@ -278,19 +278,27 @@ class Site:
         assert self._job is not None
         facts = self._dealt[number]
         options = replace(
-            HomeKind().tuning(), epochs_max=self._job.epochs, learning_rate=self._job.learning_rate
+            HomeKind().tuning(),
+            epochs_max=self._job.epochs,
+            learning_rate=self._job.learning_rate,
+            epochs_falling=self._job.epochs_falling,
         )
         began = time.perf_counter()
         tuned = tune(self.transformer, facts, options, under=self.under)
         package = sealed(tuned.lora, self.base, f"home{number}")
         seconds = time.perf_counter() - began
-        other = _run(self.transformer, self.under, self._dealt[(number + 1) % len(self._dealt)], options)
         return Alone(
             package,
             seconds,
             tuned.history[-1].epoch,
-            fmean(tuned.recalled),
-            fmean(other.recalled(tuned.lora)),
+            self._recall(number, tuned.lora),
+            self._recall((number + 1) % len(self._dealt), tuned.lora),
+        )
+
+    def _recall(self, number: int, lora: Lora) -> float:
+        """The share of a home's facts that an adapter recalls, judged as all ways are."""
+        return fmean(
+            _run(self.transformer, self.under, self._dealt[number], HomeKind().tuning()).greedy(lora)
         )
 
 

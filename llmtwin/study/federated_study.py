@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,27 +30,37 @@ FLOWER = Path("out/flower")
 OFFLINE = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_OFFLINE": "1"}
 ROOT = Path(__file__).parents[2]
 
-Setting = tuple[int, float]
-"""Local epochs a round, and the learning rate."""
+Setting = tuple[int, float, int]
+"""Local epochs a round, the learning rate, and over how many epochs that falls: that of `full` never does."""
+Found = dict[str, Any]
 Say = Callable[[str], None]
 
 
 def as_shipped() -> tuple[Setting, ...]:
     """How an edge learns a home's facts: nothing is tried for LLM-Twin."""
     options = HomeKind().tuning()
-    return ((options.epochs_max, options.learning_rate),)
+    return ((options.epochs_max, options.learning_rate, options.epochs_falling),)
+
+
+def grid(rates: Sequence[float]) -> tuple[Setting, ...]:
+    """Each rate with one and with two local epochs a round."""
+    return tuple((epochs, rate, 24) for epochs in (1, 2) for rate in rates)
 
 
 @dataclass(frozen=True)
 class Way:
-    """How one method is run: the settings to try, each for `grid_epochs`, and the sizes of the best one.
+    """How one method is run: the settings to try, and the sizes of the best one.
 
-    Its budget is `epochs_max` local epochs at each home. Splits but the first are of the most homes alone.
+    Those of the `grid` are tried for `grid_epochs` each, then the best of them with its rate `falling` over
+    so many epochs, for `falling_epochs` each. Its budget is `epochs_max` local epochs at each home. Splits
+    but the first are of the most homes alone.
     """
 
     grid: tuple[Setting, ...]
-    grid_epochs: int
     epochs_max: int
+    grid_epochs: int = 20
+    falling: tuple[int, ...] = ()
+    falling_epochs: int = 36
     homes: tuple[int, ...] = (5, 10, 20)
     splits: tuple[str, ...] = (IID, DIRICHLET)
 
@@ -62,10 +72,10 @@ class Sizes:
     facts: int = 8
     grid_homes: int = 5
     target: float = 0.95
-    twin: Way = field(default_factory=lambda: Way(as_shipped(), 0, 0))
-    lora: Way = Way(((2, 4e-3), (2, 1e-2), (2, 2e-2), (8, 4e-3), (8, 1e-2)), 24, 128)
-    ffa: Way = Way(((2, 8e-3), (2, 2e-2), (2, 4e-2), (8, 8e-3), (8, 2e-2)), 24, 64, homes=(20,))
-    full: Way = Way(((4, 1e-4), (4, 3e-4)), 8, 64, homes=(5,), splits=(IID,))
+    twin: Way = field(default_factory=lambda: Way(as_shipped(), 0))
+    lora: Way = Way(grid((4e-3, 1e-2, 2e-2)), 128, falling=(24, 64))
+    ffa: Way = Way(grid((2e-2, 4e-2, 8e-2)), 64, falling=(24, 64), homes=(20,))
+    full: Way = Way(((4, 1e-4, 0), (4, 3e-4, 0)), 64, grid_epochs=8, homes=(5,), splits=(IID,))
 
     def way(self, method: str) -> Way:
         """That of one method."""
@@ -92,34 +102,46 @@ def run(
     write(part(found), paper.out)
 
 
-def _measured(runs: Runs, sizes: Sizes, seed: int) -> dict[str, Any]:
+def _measured(runs: Runs, sizes: Sizes, seed: int) -> Found:
     """What was tried, and what the best setting of each way gave."""
-    tried: dict[str, list[Any]] = {}
-    ran: dict[str, list[Any]] = {}
+    tried: dict[str, list[list[Found]]] = {}
+    ran: dict[str, list[Found]] = {}
     for method in (TWIN, LORA, FFA, FULL):
         way = sizes.way(method)
-        best = way.grid[0]
-        if len(way.grid) > 1:
-            once = replace(way, epochs_max=way.grid_epochs, splits=(IID,))
-            jobs = [
-                job for one in way.grid for job in planned(sizes, method, once, sizes.grid_homes, one, seed)
-            ]
-            tried[method] = runs.do("tried", jobs)
-            best = way.grid[min(range(len(jobs)), key=lambda place: worth(tried[method][place]))]
+        tried[method], best = chosen(runs, sizes, method, seed)
         ran[method] = [
             one
             for homes in way.homes
             for one in runs.do("run", planned(sizes, method, way, homes, best, seed))
         ]
-    return {"tried": tried, "ran": ran}
+    return {"tried": {method: stages for method, stages in tried.items() if stages}, "ran": ran}
+
+
+def chosen(runs: Runs, sizes: Sizes, method: str, seed: int) -> tuple[list[list[Found]], Setting]:
+    """The trials of a method, those of one choice together, and its best setting."""
+    way = sizes.way(method)
+    tried, best = list[list[Found]](), way.grid[0]
+
+    def choose(settings: Sequence[Setting], epochs: int) -> Setting:
+        once = replace(way, epochs_max=epochs, splits=(IID,))
+        jobs = [job for one in settings for job in planned(sizes, method, once, sizes.grid_homes, one, seed)]
+        found = runs.do("tried", jobs)
+        tried.append(found)
+        return min(zip(found, settings, strict=True), key=lambda one: worth(one[0]))[1]
+
+    if len(way.grid) > 1:
+        best = choose(way.grid, way.grid_epochs)
+    if way.falling:
+        best = choose([(best[0], best[1], over) for over in way.falling], way.falling_epochs)
+    return tried, best
 
 
 def planned(sizes: Sizes, method: str, way: Way, homes: int, setting: Setting, seed: int) -> list[Job]:
     """The runs of a method with so many homes, one for each split."""
-    epochs, rate = setting
+    epochs, rate, falling = setting
     rounds = max(1, way.epochs_max // epochs)
     return [
-        Job(method, homes, split, sizes.facts, epochs, rate, rounds, sizes.target, seed)
+        Job(method, homes, split, sizes.facts, epochs, rate, falling, rounds, sizes.target, seed)
         for split in (way.splits if homes == max(way.homes) else way.splits[:1])
     ]
 
@@ -141,7 +163,7 @@ class Runs:
     def __init__(self, steps: Steps, base: Base, flower: Path, say: Say) -> None:
         self._steps, self._base, self._flower, self._say = steps, base, flower, say
 
-    def do(self, kind: str, jobs: list[Job]) -> list[dict[str, Any]]:
+    def do(self, kind: str, jobs: list[Job]) -> list[Found]:
         """What each job gave; all have as many homes. Raises Unavailable without Flower, or if it fails."""
         paths = [self._steps.folder / f"{kind}/{_name(job)}.json" for job in jobs]
         left = [(job, path) for job, path in zip(jobs, paths, strict=True) if not path.exists()]
@@ -180,7 +202,8 @@ class Runs:
 
 
 def _name(job: Job) -> str:
-    return f"{job.method}-{job.homes}-{job.split}-{job.rounds_max}x{job.epochs}-{job.learning_rate:g}"
+    rate = f"{job.learning_rate:g}-{job.epochs_falling}"
+    return f"{job.method}-{job.homes}-{job.split}-{job.rounds_max}x{job.epochs}-{rate}"
 
 
 def _said(job: Job) -> str:

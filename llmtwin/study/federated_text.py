@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from statistics import fmean
 from typing import Any
 
@@ -121,17 +122,10 @@ def part(found: Found) -> Part:
         sections=(
             Section("To the same recall", _ratios_text(found, made), _ratios(made)),
             Section("All runs", _runs_text(found), _runs(found), _chart(found), "federated"),
-            Section("Settings that were tried", _TRIED, _tried(found)),
+            Section("Settings that were tried", _tried_text(found), _tried(found)),
         ),
         data=found,
     )
-
-
-_TRIED = (
-    "Each federated way had its local epochs and its rate chosen among these, on few homes and IID, with "
-    "the same number of local epochs for each: the first to reach the target, else the nearest to it, else "
-    "the one with the least loss. LLM-Twin learns as it ships; nothing was tried for it."
-)
 
 
 def _ratios_text(found: Found, made: Found) -> str:
@@ -231,11 +225,26 @@ def _runs_text(found: Found) -> str:
         "trunk. All parameters are trained by AdamW from the bare base, in float32 with products in "
         "bfloat16. Homes run in one process of Flower's simulation engine, one at a time with all cores, and "
         "the most memory is that of the whole process, libraries included. A fact is recalled where each "
-        "token of its answer is likelier than all others together. `others` is the recall of facts that are "
-        "not the home's own: of one shared model all, of an adapter the next home's. What all start from is "
-        "counted as sent in the first round, as Flower sends it. A run that ends below the target spent its "
-        "budget of epochs."
+        "token of its answer is the likeliest at its place, however unsure: what greedy decoding says. "
+        "`others` is the recall of facts that are not the home's own: of one shared model all, of an adapter "
+        "the next home's. What all start from is "
+        "counted as sent in the first round, as Flower sends it."
+        f"{_below(found)}"
     )
+
+
+def _below(found: Found) -> str:
+    """Which runs their budget ended below the target."""
+    short = [
+        f"{SAID[method]} with {own.homes} homes, {one['job']['split']} ({own.epochs:.0f} epochs a home, "
+        f"recall {own.recall:.1%})"
+        for method in (FULL, LORA, FFA, TWIN)
+        for one in found["ran"][method]
+        if not (own := cost(one)).reached
+    ]
+    if not short:
+        return " All runs reached the target."
+    return f" Their budget of epochs ended these below the target: {'; '.join(short)}. All others reached it."
 
 
 def _runs(found: Found) -> Table:
@@ -272,13 +281,71 @@ def _row(said: str, split: str, of: Cost) -> tuple[str, ...]:
     )
 
 
+def _tried_text(found: Found) -> str:
+    said = [
+        f"Trials are with {found['sizes']['grid_homes']} homes, IID; those of one choice run for as many "
+        "local epochs. The best is the first to reach the target, else the nearest to it, and among equals "
+        "the one with the least loss at home. LLM-Twin learns as it ships; nothing was tried for it."
+    ]
+    for method, stages in found["tried"].items():
+        said.append(_choice(method, stages, found["ran"][method][0]["job"]))
+    return "\n\n".join(said)
+
+
+def _choice(method: str, stages: Sequence[Sequence[Found]], taken: Found) -> str:
+    """What was chosen for a way among what, by what, and what that leaves open."""
+    local, rates = (_values(stages[0], key) for key in ("epochs", "learning_rate"))
+    epochs, rate, falling = (taken[key] for key in ("epochs", "learning_rate", "epochs_falling"))
+    said = [
+        f"{SAID[method]}: {epochs} local epochs a round (tried: {_listed(local)}) at the rate {rate:g} "
+        f"(tried: {_listed(rates)}), from trials of {_budget(stages[0][0]['job'])} epochs."
+    ]
+    if not any(one["recall"] for one in stages[0]):
+        said.append("Nothing was recalled in any of them: the loss alone chose.")
+    for stage in stages[1:]:
+        over = _listed(_values(stage, "epochs_falling"))
+        said.append(
+            f"The rate falls to a tenth over {falling} epochs (tried: {over}), from trials of "
+            f"{_budget(stage[0]['job'])} epochs."
+        )
+    if method == FULL:
+        said.append("The rate does not fall.")
+    if len(local) == 1:
+        said.append("No other number of local epochs was tried.")
+    for edge, most, beyond in ((rates[0], "lowest", "lower"), (rates[-1], "highest", "higher")):
+        if rate == edge:
+            said.append(f"The rate is the {most} that was tried: a {beyond} one may be better.")
+    if epochs < local[-1]:
+        said.append(
+            f"With {local[-1]} epochs a round, as many epochs would send {_three(local[-1] / epochs)} times "
+            "less, which the choice does not weigh."
+        )
+    return " ".join(said)
+
+
+def _values(stage: Sequence[Found], key: str) -> list[Any]:
+    return sorted({one["job"][key] for one in stage})
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{one:g}" for one in values)
+
+
+def _budget(job: Found) -> int:
+    """The epochs at each home that a run may take."""
+    return int(job["rounds_max"] * job["epochs"])
+
+
 def _tried(found: Found) -> Table:
-    rows: list[tuple[str, ...]] = [("way", "epochs a round", "rate", "rounds", "recall")]
-    for method, tried in found["tried"].items():
-        for one in tried:
-            job = one["job"]
-            setting = (str(job["epochs"]), f"{job['learning_rate']:g}")
-            rows.append((SAID[method], *setting, str(len(one["rounds"])), f"{one['recall']:.1%}"))
+    head = ("way", "epochs a round", "rate", "falls over", "rounds", "recall", "loss")
+    rows: list[tuple[str, ...]] = [head]
+    for method, stages in found["tried"].items():
+        for one in chain.from_iterable(stages):
+            job, rounds = one["job"], one["rounds"]
+            falls = "-" if method == FULL else str(job["epochs_falling"])
+            setting = (str(job["epochs"]), f"{job['learning_rate']:g}", falls)
+            got = (str(len(rounds)), f"{one['recall']:.1%}", f"{rounds[-1]['loss']:.2f}")
+            rows.append((SAID[method], *setting, *got))
     return rows
 
 

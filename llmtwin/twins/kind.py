@@ -161,6 +161,10 @@ class Kind(Protocol):
         """
         ...
 
+    def unrecord(self, folder: Path, documents: Sequence[Document]) -> None:
+        """Take documents out of what a proxy recorded in a folder. Raises Unavailable where it cannot be."""
+        ...
+
     def skill(self, base_hash: str) -> Path | None:
         """The folder of the kind's own adapter for that base; None where it has none that fits."""
         ...

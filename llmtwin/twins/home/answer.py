@@ -79,6 +79,9 @@ class HomeKind:
         """Read Home Assistant's state dumps."""
         return collect.read(sources, known)
 
+    def unrecord(self, folder: Path, documents: Sequence[Document]) -> None:
+        """No proxy records a home."""
+
     def example(self, observation: Observation) -> Example:
         """The one question that recalls a setting, and its value."""
         return facts.example(observation)

@@ -32,7 +32,8 @@ EXCHANGES_MIN = 10
 def read(sources: Sequence[str], known: Known) -> Reading:
     """The exchanges of files and folders of JSONL, new or not; under `known.key` with stand-ins.
 
-    Raises InputError for a source that holds none, NotFound for one that is not there.
+    Raises InputError for a source that holds none, unless it is a record with stand-ins, NotFound for one
+    that is not there.
     """
     names, untold = _names() if known.key else (chatted, ())
     redactor = Redactor(known.key, names) if known.key else None
@@ -46,7 +47,7 @@ def read(sources: Sequence[str], known: Known) -> Reading:
             found += 1
             document = _document(line if redactor is None else redacted(line, redactor))
             documents[document.address] = document
-        if not found:
+        if not found and known.key:  # all that a proxy recorded may be forgotten
             why = f": {skipped[-1].name}: {skipped[-1].reason}" if skipped else ""
             raise InputError(
                 f"there is no traffic in {source}, which is a request and a response a line{why}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
@@ -155,6 +155,48 @@ def append(path: Path, line: Exchange | Shadow) -> None:
             sync_folder(path.parent)
     except OSError as error:
         raise Unavailable(f"{path} cannot be written: {error.strerror}") from error
+
+
+def forget(folder: Path, ids: Collection[str]) -> None:
+    """Put blanks in place of these exchanges in a folder, and of what a twin answered to them.
+
+    Readers pass over blank lines, and nothing else moves: a process that appends or follows meanwhile need
+    not know. Lines that cannot be read go, too, whatever is in them. Raises Unavailable where it cannot be
+    written.
+    """
+    for path in sorted(folder.rglob("*.jsonl")):
+        try:
+            if path.name == SHADOWS:
+                _blank(path, Shadow, lambda line: line.exchange in ids)
+            else:
+                _blank(path, Exchange, lambda line: line.id in ids)
+        except OSError as error:
+            raise Unavailable(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _blank(path: Path, kind: type[Line], goes: Callable[[Line], bool]) -> None:
+    spans: list[tuple[int, int]] = []
+    with path.open("rb+") as file:
+        start = 0
+        for line in _lines(file):
+            end = file.tell()
+            if line is not None and not line.endswith(b"\n"):
+                break  # it is being written
+            found = _parsed(line, kind, path.name) if line is not None else None
+            if (line is None or line.strip()) and (not isinstance(found, kind) or goes(found)):
+                spans.append((start, end - 1))
+            start = end
+        # Without its first sign no line can be read: where this is broken off, the next time ends it.
+        _overwrite(file, [(start, start + 1) for start, _ in spans])
+        _overwrite(file, spans)
+
+
+def _overwrite(file: IO[bytes], spans: Sequence[tuple[int, int]]) -> None:
+    for start, end in spans:
+        file.seek(start)
+        file.write(b" " * (end - start))
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes | None]:

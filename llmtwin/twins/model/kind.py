@@ -44,6 +44,12 @@ class ModelKind:
             raise Unavailable(f"model twins need {error.name}: pip install 'llmtwin[model]'") from error
         return read(sources, known)
 
+    def unrecord(self, folder: Path, documents: Sequence[Document]) -> None:
+        """Exchanges, and what the twin answered beside them."""
+        from llmtwin.twins.model.exchange import forget
+
+        forget(folder, {one.id for one in documents})
+
     def skill(self, base_hash: str) -> Path | None:
         """It needs none: all that is learned is the primary's."""
         return None

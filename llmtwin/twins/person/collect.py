@@ -75,7 +75,7 @@ def quotable(passage: Passage, marker: Marker) -> bool:
 
 def _document(item: Item, marker: Marker) -> Document:
     body = Written(item=item, others=_named(item, marker)).model_dump_json()
-    return Document(id=item.id, source=item.source, address=item.address, body=body)
+    return Document(id=item.id, source=item.source, address=item.address, body=body, place=item.place)
 
 
 def _named(item: Item, marker: Marker) -> tuple[str, ...]:

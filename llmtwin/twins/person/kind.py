@@ -31,6 +31,9 @@ class PersonKind:
             from llmtwin.twins.person.collect import read
         return read(sources, known)
 
+    def unrecord(self, folder: Path, documents: Sequence[Document]) -> None:
+        """No proxy records a person."""
+
     def skill(self, base_hash: str) -> Path | None:
         """It needs none: the voice is all that is learned."""
         return None

@@ -54,7 +54,8 @@ def _author(entry: Any, feed: Any) -> Author:
 
 
 def _item(name: str, entry: Any) -> Item:
-    content = next(iter(entry.get("content", [])), None) or entry.get("summary_detail") or {}
+    whole = next(iter(entry.get("content", [])), None)
+    content = whole or entry.get("summary_detail") or {}
     words, kind = content.get("value", ""), content.get("type", "text/html")
     return Item.of(
         source="web",
@@ -63,6 +64,7 @@ def _item(name: str, entry: Any) -> Item:
         title=entry.get("title", ""),
         date=_date(entry),
         text=words if kind == "text/plain" else to_markdown(words),
+        excerpt=not whole,  # many feeds have all of it in the summary, and do not say so
     )
 
 

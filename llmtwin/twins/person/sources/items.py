@@ -28,7 +28,8 @@ class Item(Record):
 
     `address` says which thing it is and `id` which version of it: what is changed keeps its address.
     `audience` is a short tag (`notes`, `blog`, `commit`), after a colon whom it was for (`mail:bob@x.org`).
-    `context` holds other people's words that it answers; they are never the person's voice.
+    `context` holds other people's words that it answers; they are never the person's voice. An `excerpt` may
+    be only a part of what was written. `place` is the file, folder or page that it was found in.
     """
 
     id: Hash
@@ -39,6 +40,8 @@ class Item(Record):
     audience: Annotated[str, Field(min_length=1)]
     text: Annotated[str, Field(min_length=1)]
     context: str | None = None
+    excerpt: bool = False
+    place: str = ""
 
     @classmethod
     def of(
@@ -51,6 +54,8 @@ class Item(Record):
         title: str = "",
         date: datetime | None = None,
         context: str | None = None,
+        excerpt: bool = False,
+        place: str = "",
     ) -> Item:
         """An item with its id. Raises InputError where there is no text in it."""
         text = _tidy(text)
@@ -70,6 +75,8 @@ class Item(Record):
             audience=" ".join(_unicode(audience).split()),
             text=text,
             context=(_tidy(context) or None) if context else None,
+            excerpt=excerpt,
+            place=_unicode(place),
         )
 
 
@@ -130,6 +137,12 @@ class Collected:
             tuple(item for part in found for item in part.items),
             tuple(skipped for part in found for skipped in part.skipped),
         )
+
+    def at(self, place: str) -> Collected:
+        """The same, found in that place as far as it is not known more closely."""
+        there = {"place": _unicode(place)}
+        placed = (item if item.place else item.model_copy(update=there) for item in self.items)
+        return Collected(tuple(placed), self.skipped)
 
 
 def own(counts: Mapping[Author, int], me: Me) -> frozenset[Author]:

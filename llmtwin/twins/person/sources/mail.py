@@ -109,6 +109,11 @@ class _Letter:
     headers: dict[str, str]
     parts: tuple[_Part, ...]
 
+    @property
+    def place(self) -> str:
+        """The mailbox or file that it lies in."""
+        return self.name.rpartition("#")[0] or self.name
+
     def header(self, name: str, like: bytes) -> str:
         """A header as a person reads it; empty where there is none."""
         raw = self.headers.get(name, "")
@@ -141,12 +146,13 @@ class _Letter:
         return Item.of(
             source="mail",
             # Mailboxes are moved and begun anew; only without an id the place has to do.
-            address=f"mid:{identity}" if identity else f"{self.name.rpartition('#')[0] or self.name}#{date}",
+            address=f"mid:{identity}" if identity else f"{self.place}#{date}",
             audience=f"mail:{to.lower()}" if to else "mail",
             title=_ANSWER.sub("", self.header("subject", like).strip()),
             date=read_date(date),
             text=text,
             context=context,
+            place=self.place,
         )
 
 

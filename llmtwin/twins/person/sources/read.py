@@ -101,7 +101,7 @@ def _place(source: str | Path) -> str | Path | Listing:
 
 def _read(place: str | Path | Listing, me: Me) -> Collected:
     if isinstance(place, Listing):
-        repositories = (_repository(folder, me) for folder in place.repositories)
+        repositories = (_repository(folder, me).at(str(folder)) for folder in place.repositories)
         files = _files(str(place.folder), place.files, me)
         return Collected.together([files, *repositories, Collected(skipped=tuple(place.skipped))])
     try:
@@ -113,7 +113,7 @@ def _read(place: str | Path | Listing, me: Me) -> Collected:
 def _address(address: str, me: Me) -> Collected:
     fetched = fetch(address)
     if fetched.is_feed:
-        return read_feed(fetched.address, fetched.data, me)
+        return read_feed(fetched.address, fetched.data, me).at(address)
     return Collected((_item(read_page(fetched), "web", "web", fetched.address, me),))
 
 
@@ -152,7 +152,7 @@ def _files(where: str, files: Iterable[File], me: Me, nested: bool = False) -> C
             letters.append(file)
             continue
         try:
-            parts.append(_file(file, me, nested))
+            parts.append(_file(file, me, nested).at(file.address))
         except LlmtwinError as error:
             skipped.append(Skipped(file.address, str(error)))
     if letters:

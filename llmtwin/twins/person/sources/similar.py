@@ -1,4 +1,4 @@
-"""Finds items that nearly repeat others. It does not know which version is wanted: the first stays."""
+"""Finds items that nearly repeat others, of which the first stays, or that are versions of one thing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class Duplicate:
-    """An item that was left out, and the id of the one that it repeats."""
+    """An item that was left out, and the id of the one that it repeats or is a version of."""
 
     item: Item
     of: str
@@ -38,23 +38,38 @@ class Distinct:
 def distinct(items: Iterable[Item], known: Iterable[Item] = ()) -> Distinct:
     """The items that repeat neither each other nor what is known already.
 
-    An item with the id of a known one is neither new nor named. One with the address of a known one is a new
-    version of it, and is kept.
+    An item with the id of a known one is neither new nor named. Of several with one address one stays, in
+    whatever order they come: what is whole before an excerpt, then the longest. It is a new version of a
+    known one at that address, unless it is an excerpt and that one is whole.
     """
+    given, before = list(items), list(known)
+    best = {item.address: item for item in sorted(given, key=_worth)}
+    best |= {one.address: one for one in before if not one.excerpt and _is_excerpt(best.get(one.address))}
     seen = _Seen()
-    for item in known:
+    for item in before:
         seen.add(item)
     kept: list[Item] = []
     duplicates: list[Duplicate] = []
-    for item in items:
+    for item in given:
         if item.id in seen:
             continue
-        if (first := seen.like(item)) is not None:
+        wanted = best[item.address]
+        first = seen.like(item) if item.id == wanted.id else wanted.id
+        if first is not None:
             duplicates.append(Duplicate(item, first))
         else:
             kept.append(item)
             seen.add(item)
     return Distinct(tuple(kept), tuple(duplicates))
+
+
+def _worth(item: Item) -> tuple[bool, int, str]:
+    """What orders versions of one thing: the greatest is wanted."""
+    return not item.excerpt, len(item.text), item.id
+
+
+def _is_excerpt(item: Item | None) -> bool:
+    return item is not None and item.excerpt
 
 
 class _Seen:
