@@ -22,7 +22,7 @@ from llmtwin.memory import Memory
 from llmtwin.records import Outcome, Prompt
 from llmtwin.settings import Settings
 from llmtwin.twin import Twin
-from llmtwin.twins.kind import Voice
+from llmtwin.twins.kind import ALL, Voice
 from llmtwin.twins.person import collect
 from llmtwin.twins.person.kind import PersonKind
 from llmtwin.twins.private.spans import Marker
@@ -248,6 +248,22 @@ def test_killed_while_collecting_nothing_is_doubled(twin: Twin, notes: Path, set
         assert database.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
     texts = remembered(settings, "SQLite garden suite garlic")
     assert len(texts) == len(set(texts)) == 2
+
+
+def test_a_password_or_key_is_neither_quoted_nor_learned(
+    twin: Twin, tmp_path: Path, settings: Settings
+) -> None:
+    secrets = ("correcthorse", "sk-proj-Ab3dEf6hIj9lMn2pQr5t")
+    told = f"At the bank, password: {secrets[0]}, and for the model I use {secrets[1]} now."
+    for number in range(3):
+        words = " ".join(random.Random(number).choices(WORDS, k=500))
+        _file(tmp_path / f"{number}.md", f"# Logins\n\n{told}\n\n# Words\n\n{words}.\n")
+    twin.collect(*sorted(tmp_path.glob("*.md")))
+    assert remembered(settings, "river") and not remembered(settings, "bank password model")
+    lessons = PersonKind().lessons(twin._store.known(), ALL, len, bytes(32))
+    said = [*lessons.held_out.values(), *(one.prompt + one.completion for one in lessons.examples)]
+    assert any("At the bank" in text for text in said)
+    assert not any(secret in text for text in said for secret in secrets)
 
 
 def test_the_edge_forgets_at_the_server_before_it_tells_anew(notes: Path, settings: Settings) -> None:

@@ -14,6 +14,7 @@ from llmtwin.twins.person.remember import TEXT_CHARS_MAX, prompt_of
 from llmtwin.twins.person.sources import read as sources_read
 from llmtwin.twins.person.sources.items import Item, Me
 from llmtwin.twins.person.sources.similar import distinct
+from llmtwin.twins.private.chatted import WRITTEN
 from llmtwin.twins.private.names import Tagger, load_tagger
 from llmtwin.twins.private.spans import Marker, SpanKind
 
@@ -37,7 +38,7 @@ def read(sources: Sequence[str], known: Known) -> Reading:
     fresh = distinct(clean, [one.item for one in before])
     tagger, untold = _tagger()
     named = others(known)
-    marker = Marker(named | people(fresh.items, known.names, tagger))
+    marker = marking(named | people(fresh.items, known.names, tagger))
     renewed = {item.address for item in fresh.items}
     again = [
         one.item
@@ -66,6 +67,11 @@ def written(known: Known) -> list[Written]:
 def others(known: Known) -> frozenset[str]:
     """The names of other people in what was collected so far."""
     return frozenset(name for one in written(known) for name in one.others)
+
+
+def marking(names: Iterable[str]) -> Marker:
+    """What marks the private in a text of a person; `names` are of others."""
+    return Marker(names, also=WRITTEN)
 
 
 def quotable(passage: Passage, marker: Marker) -> bool:
