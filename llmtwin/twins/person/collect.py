@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from llmtwin.errors import Unavailable
 from llmtwin.records import Document, Prompt, Record, now
 from llmtwin.twins.kind import Known, Reading, Skipped
+from llmtwin.twins.person import outward
 from llmtwin.twins.person.chunks import Passage, passages
 from llmtwin.twins.person.clean import cleaned
 from llmtwin.twins.person.people import people
@@ -20,17 +21,22 @@ from llmtwin.twins.private.spans import Marker, SpanKind
 
 
 class Written(Record):
-    """A document of a person: the item, and the names of other people that stand in it."""
+    """A document of a person: the item, and the names of other people that stand in it.
+
+    `told` is its audience as it was sent, empty in what was kept before that was told otherwise than it is.
+    """
 
     item: Item
     others: tuple[str, ...]
+    told: str = ""
 
 
 def read(sources: Sequence[str], known: Known) -> Reading:
     """Read what the person names: new and changed documents, and what of them may be quoted as prompts.
 
-    Where a known document names somebody whom only a new one gives away as a person, it is told again,
-    without that. Raises InputError where there is nothing to read.
+    A known document is told again where other names in it are private by now, such as one that only a new
+    one gives away as a person's, or where other stand-ins are due. Raises InputError where there is nothing
+    to read.
     """
     found = sources_read.read(sources, me(known))
     before = written(known)
@@ -43,11 +49,11 @@ def read(sources: Sequence[str], known: Known) -> Reading:
     again = [
         one.item
         for one in before
-        if one.item.address not in renewed and len(_named(one.item, marker)) > len(one.others)
+        if one.item.address not in renewed and one != _written(one.item, marker, known.key)
     ]
     return Reading(
-        documents=tuple(_document(item, marker) for item in (*again, *fresh.items)),
-        prompts=tuple(_quoted([*again, *fresh.items], marker, known.twin)),
+        documents=tuple(_document(_written(item, marker, known.key)) for item in (*again, *fresh.items)),
+        prompts=tuple(_quoted([*again, *fresh.items], marker, known)),
         items=len(found.items),
         skipped=(*found.skipped, *untold, *(_repeated(one.item) for one in fresh.duplicates)),
     )
@@ -79,9 +85,13 @@ def quotable(passage: Passage, marker: Marker) -> bool:
     return not any(marker.mark(said) for said in (passage.text, passage.title, *passage.headings))
 
 
-def _document(item: Item, marker: Marker) -> Document:
-    body = Written(item=item, others=_named(item, marker)).model_dump_json()
-    return Document(id=item.id, source=item.source, address=item.address, body=body)
+def _written(item: Item, marker: Marker, key: bytes | None) -> Written:
+    return Written(item=item, others=_named(item, marker), told=outward.audience(item.audience, key))
+
+
+def _document(one: Written) -> Document:
+    item = one.item
+    return Document(id=item.id, source=item.source, address=item.address, body=one.model_dump_json())
 
 
 def _named(item: Item, marker: Marker) -> tuple[str, ...]:
@@ -99,12 +109,12 @@ def _tagger() -> tuple[Tagger | None, tuple[Skipped, ...]]:
         return None, (Skipped("names in sentences", str(error)),)
 
 
-def _quoted(items: Iterable[Item], marker: Marker, twin: str) -> Iterator[Prompt]:
+def _quoted(items: Iterable[Item], marker: Marker, known: Known) -> Iterator[Prompt]:
     at = now()
     for item in items:
         for passage in passages(item, len, TEXT_CHARS_MAX):
             if quotable(passage, marker):
-                yield prompt_of(passage, twin, at)
+                yield prompt_of(outward.outward(passage, marker, known.key), known.twin, at)
 
 
 def _repeated(item: Item) -> Skipped:
