@@ -120,6 +120,28 @@ def test_a_name_that_a_later_mail_gives_away_is_taken_back(
     assert not remembered(settings, "hut drove slept")
 
 
+def test_ones_own_name_that_was_taken_for_anothers_is_quoted_and_learned_once_it_is_told(
+    twin: Twin, tmp_path: Path, settings: Settings
+) -> None:
+    folder = tmp_path / "words"
+    folder.mkdir()
+    _file(folder / "boat.md", "# The boat\n\nThe boat is called Ann, as I am, and lies in the harbour.\n")
+    for number in range(3):
+        words = " ".join(random.Random(number).choices(WORDS, k=500))
+        (folder / f"{number}.eml").write_text(
+            f"From: Ann Lee <ann@lee.org>\nTo: bob@x.org\nSubject: Words\nMessage-ID: <{number}@lee.org>\n\n"
+            f"{words}.\n\nBest,\nAnn\n"
+        )
+    twin.collect(folder)
+    assert not remembered(settings, "harbour")
+    twin.collect(folder / "boat.md", names=["Ann Lee"])
+    assert any("called Ann" in text for text in remembered(settings, "harbour"))
+    lessons = PersonKind().lessons(twin._store.known(), ALL, len, bytes(32))
+    said = [*lessons.held_out.values(), *(one.completion for one in lessons.examples)]
+    assert {text.split()[-1] for text in said if "Best,\n" in text} == {"Ann"}
+    assert twin.collect(folder).documents == 0
+
+
 def test_an_empty_folder_is_named_and_nothing_is_kept(twin: Twin, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty"):

@@ -10,7 +10,7 @@ from llmtwin.twins.kind import Known, Reading, Skipped
 from llmtwin.twins.person import outward
 from llmtwin.twins.person.chunks import Passage, passages
 from llmtwin.twins.person.clean import cleaned
-from llmtwin.twins.person.people import people
+from llmtwin.twins.person.people import of_others, people
 from llmtwin.twins.person.remember import TEXT_CHARS_MAX, prompt_of
 from llmtwin.twins.person.sources import read as sources_read
 from llmtwin.twins.person.sources.items import Item, Me
@@ -71,8 +71,8 @@ def written(known: Known) -> list[Written]:
 
 
 def others(known: Known) -> frozenset[str]:
-    """The names of other people in what was collected so far."""
-    return frozenset(name for one in written(known) for name in one.others)
+    """The names of other people in what was collected so far, without those that are the person's by now."""
+    return of_others((name for one in written(known) for name in one.others), known.names)
 
 
 def marking(names: Iterable[str]) -> Marker:

@@ -42,10 +42,13 @@ def people(items: Iterable[Item], own: Iterable[str] = (), tagger: Tagger | None
     census = _Census()
     for item in items:
         census.read(item, tagger)
+    return of_others(census.names(), own)
+
+
+def of_others(names: Iterable[str], own: Iterable[str]) -> frozenset[str]:
+    """The names that are not made of the words of the person's `own`."""
     mine = {word.casefold() for name in own for word in name.split()}
-    return frozenset(
-        name for name in census.names() if not {word.casefold() for word in name.split()} <= mine
-    )
+    return frozenset(name for name in names if not {word.casefold() for word in name.split()} <= mine)
 
 
 class _Census:
