@@ -213,10 +213,13 @@ class Twin:
         Denied where the licence of somebody else's twin has ended.
         """
         self._check_licence()
-        given = None if material is None else kind(self._store.settings().kind).material(str(material))
+        of = kind(self._store.settings().kind)
+        given = None if material is None else of.material(str(material))
         sealed = [object_of(one) for one in self._store.observations() if one.sealed]
-        link = self._owner_link()
-        return ask_sealed(text, sealed, self._sealer(), link) or link.ask(text, at, material=given)
+        link, sealer = self._owner_link(), self._sealer()
+        asked = of.veil(text, sealer.stand_in_key())
+        found = ask_sealed(text, sealed, sealer, link)
+        return found or asked.unveiled(link.ask(asked.text, at, material=given))
 
     def edit(self, question: str, answer: Answer, correction: str) -> None:
         """Keep the owner's correction of an answer, here at the edge: the next tuning prefers it.

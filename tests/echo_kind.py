@@ -27,7 +27,7 @@ from llmtwin.records import (
     Question,
     Receipts,
 )
-from llmtwin.twins.kind import Known, Lessons, Reading, View, Voice
+from llmtwin.twins.kind import Known, Lessons, Reading, Veiled, View, Voice
 
 
 class EchoKind:
@@ -73,6 +73,10 @@ class EchoKind:
     def material(self, source: str) -> Material:
         """What it is given is the source's own name."""
         return Material(text=source, address=source)
+
+    def veil(self, question: str, key: bytes) -> Veiled:
+        """As it is."""
+        return Veiled(question)
 
     def answer(self, question: Question, view: View) -> Answer:
         """Obey an order, or echo what was asked, and below it what was given."""

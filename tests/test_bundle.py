@@ -107,6 +107,21 @@ def test_what_is_private_is_in_no_bundle(bundle: Path, twin: Twin) -> None:
     assert (twin._store.folder / "seal.key").read_bytes() not in content
 
 
+def test_a_bundle_says_neither_to_whom_something_was_written_nor_where_it_lay(
+    twin: Twin, tmp_path: Path
+) -> None:
+    letter = tmp_path / "notes" / "sent.eml"
+    letter.write_text(
+        "From: Ann <ann@example.org>\nTo: Tovrak Ilmen <tovrak@ilmen.org>\nSubject: Roof\n"
+        "Message-ID: <1@host.lee.org>\n\nThe roof of the hut must be mended before the winter comes.\n"
+    )
+    twin.collect(letter)
+    content = twin.export(tmp_path / "given.twin", format=Format.BUNDLE).read_bytes()
+    assert b"must be mended" in content and b"garden.md" in content
+    for said in ("tovrak", "ilmen", "host.lee.org", str(tmp_path)):
+        assert said.encode() not in content.lower(), said
+
+
 def test_what_was_forgotten_is_not_handed_on(twin: Twin, tmp_path: Path) -> None:
     twin.forget_source(str(tmp_path / "notes" / "sqlite.md"))
     learn(twin, tmp_path / "again")

@@ -22,10 +22,10 @@ from llmtwin.memory import Memory
 from llmtwin.records import Outcome, Prompt
 from llmtwin.settings import Settings
 from llmtwin.twin import Twin
-from llmtwin.twins.kind import Voice
+from llmtwin.twins.kind import ALL, Voice
 from llmtwin.twins.person import collect
 from llmtwin.twins.person.kind import PersonKind
-from llmtwin.twins.private.spans import Marker
+from llmtwin.twins.person.voices import select
 from tests.models import tiny_base
 
 SQLITE = """# Moving our tests to SQLite
@@ -192,6 +192,28 @@ def test_a_feed_that_only_announces_a_post_does_not_take_its_place(
     assert ["oak leaves" in text for text in remembered(settings, "garlic read link")] == [True]
 
 
+def test_ones_own_name_that_was_taken_for_anothers_is_quoted_and_learned_once_it_is_told(
+    twin: Twin, tmp_path: Path, settings: Settings
+) -> None:
+    folder = tmp_path / "words"
+    folder.mkdir()
+    _file(folder / "boat.md", "# The boat\n\nThe boat is called Ann, as I am, and lies in the harbour.\n")
+    for number in range(3):
+        words = " ".join(random.Random(number).choices(WORDS, k=500))
+        (folder / f"{number}.eml").write_text(
+            f"From: Ann Lee <ann@lee.org>\nTo: bob@x.org\nSubject: Words\nMessage-ID: <{number}@lee.org>\n\n"
+            f"{words}.\n\nBest,\nAnn\n"
+        )
+    twin.collect(folder)
+    assert not remembered(settings, "harbour")
+    twin.collect(folder / "boat.md", names=["Ann Lee"])
+    assert any("called Ann" in text for text in remembered(settings, "harbour"))
+    lessons = PersonKind().lessons(twin._store.known(), ALL, len, bytes(32))
+    said = [*lessons.held_out.values(), *(one.completion for one in lessons.examples)]
+    assert {text.split()[-1] for text in said if "Best,\n" in text} == {"Ann"}
+    assert twin.collect(folder).documents == 0
+
+
 def test_an_empty_folder_is_named_and_nothing_is_kept(twin: Twin, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty"):
@@ -325,6 +347,22 @@ def test_killed_while_collecting_nothing_is_doubled(twin: Twin, notes: Path, set
     assert len(texts) == len(set(texts)) == 2
 
 
+def test_a_password_or_key_is_neither_quoted_nor_learned(
+    twin: Twin, tmp_path: Path, settings: Settings
+) -> None:
+    secrets = ("correcthorse", "sk-proj-Ab3dEf6hIj9lMn2pQr5t")
+    told = f"At the bank, password: {secrets[0]}, and for the model I use {secrets[1]} now."
+    for number in range(3):
+        words = " ".join(random.Random(number).choices(WORDS, k=500))
+        _file(tmp_path / f"{number}.md", f"# Logins\n\n{told}\n\n# Words\n\n{words}.\n")
+    twin.collect(*sorted(tmp_path.glob("*.md")))
+    assert remembered(settings, "river") and not remembered(settings, "bank password model")
+    lessons = PersonKind().lessons(twin._store.known(), ALL, len, bytes(32))
+    said = [*lessons.held_out.values(), *(one.prompt + one.completion for one in lessons.examples)]
+    assert any("At the bank" in text for text in said)
+    assert not any(secret in text for text in said for secret in secrets)
+
+
 def test_the_edge_forgets_at_the_server_before_it_tells_anew(notes: Path, settings: Settings) -> None:
     """Offline all the while: what is queued for a changed document still arrives in the right order."""
     with Twin.new("me", "person") as twin:
@@ -340,14 +378,81 @@ def test_the_edge_forgets_at_the_server_before_it_tells_anew(notes: Path, settin
     assert not any("late" in text.split() for text in remembered(settings, "garlic year"))
 
 
-def test_no_prompt_holds_anything_private(notes: Path, twin: Twin) -> None:
-    found = collect.read([str(notes)], twin._store.known())
-    marker = Marker(collect.others(twin._store.known()))
-    assert found.prompts and not any(_private(prompt, marker) for prompt in found.prompts)
+@pytest.fixture
+def letters(notes: Path) -> Path:
+    """Notes, one of a name that names somebody, beside mail and a chat with others."""
+    for number, day in enumerate((5, 6)):
+        (notes / f"{number}.eml").write_text(
+            "From: Ann Lee <ann@lee.org>\nTo: Tovrak Ilmen <tovrak@ilmen.org>\nSubject: The hut\n"
+            f"Message-ID: <{number}@host.lee.org>\nDate: Mon, 0{day} May 2025 10:00:00 +0000\n\n"
+            "The roof of the hut must be mended before the winter comes.\n\n"
+            + "Hi Tovrak Ilmen,\n\nthank you for the drive.\n"
+            * number
+        )
+    (notes / "WhatsApp Chat with Bob Miller.txt").write_text(
+        "05/05/25, 10:00 - Bob Miller: Where is the key?\n"
+        "05/05/25, 10:01 - Ann Lee: The boat lies in the harbour.\n"
+    )
+    (notes / "for-tovrak-ilmen.md").write_text(
+        "# Winter\n\nThe stove in the hut smokes when the wind is east.\n"
+    )
+    return notes
 
 
-def _private(prompt: Prompt, marker: Marker) -> bool:
-    return bool(marker.mark(prompt.text))
+NAMES = ["Ann Lee", "ann@lee.org"]
+
+
+def told(prompt: Prompt) -> list[str]:
+    """All that a prompt says, in its text and in its facts."""
+    return [prompt.text, *(str(fact.value) for fact in prompt.facts)]
+
+
+def test_no_prompt_holds_anything_private(letters: Path, twin: Twin) -> None:
+    twin.collect(letters, names=NAMES)
+    prompts = twin._owner_link().prompts()
+    marker = collect.marking(collect.others(twin._store.known()))
+    said = [text for prompt in prompts for text in told(prompt)]
+    assert any("roof of the hut" in text for text in said) and any("boat lies" in text for text in said)
+    assert any("stove" in text for text in said)
+    assert not any(marker.mark(text) for text in said)
+    plain = " ".join(said).casefold()
+    assert not any(
+        name in plain for name in ("tovrak", "ilmen", "bob", "miller", "mid:", str(letters.parent).casefold())
+    )
+    values = {
+        str(fact.value) for prompt in prompts for fact in prompt.facts if fact.path.endswith("/address")
+    }
+    assert values == {"mail", "whatsapp", "notes", "sqlite.md", "garden.md"}
+
+
+def test_what_was_written_to_somebody_is_found_though_the_server_does_not_know_to_whom(
+    letters: Path, twin: Twin, settings: Settings
+) -> None:
+    twin.collect(letters, names=NAMES)
+    for whom in ("Tovrak", "Ilmen", "tovrak@ilmen.org"):
+        answer = twin.ask(f"What did I write to {whom} about the roof of the hut?")
+        assert "must be mended" in answer.text and "2025-05-05, The hut, mail" in answer.text, whom
+    assert "harbour" in twin.ask("What did I write to Bob Miller about the boat?").text
+    assert "harbour" not in twin.ask("What did I write to Tovrak about the boat?").text
+    assert "must be mended" in twin.ask("What about the roof of the hut in my mails?").text
+    assert "nothing to Zaphod." in twin.ask("What did I write to Zaphod about the hut?").text
+    assert [
+        item.audience
+        for item in select([one.item for one in collect.written(twin._store.known())], "chat:Bob Miller")
+    ]
+    assert twin.forget_source("mail").prompts == 1
+    assert not remembered(settings, "roof mended")
+
+
+def test_a_card_says_for_what_a_voice_is_and_not_for_whom() -> None:
+    assert str(Voice(audience="mail:tovrak@ilmen.org")) == "for mail"
+
+
+def test_what_was_told_of_an_audience_is_told_again_under_another_key(letters: Path, twin: Twin) -> None:
+    twin.collect(letters, names=NAMES)
+    twin.rotate_seal_key()
+    assert twin.collect(letters).documents == 3  # two mails and a chat
+    assert "must be mended" in twin.ask("What did I write to Tovrak about the roof of the hut?").text
 
 
 def _file(path: Path, text: str) -> Path:

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtwin.twins.private.chatted import CHATTED
+from llmtwin.twins.person.chunks import passages
+from llmtwin.twins.private.chatted import CHATTED, WRITTEN
 from llmtwin.twins.private.spans import Marker
 from llmtwin.twins.private.stand_ins import stand_ins
-from tests.person_texts import KEY
+from tests.person_texts import KEY, needs_person_data, notes, peps
 
 MARKER = Marker(also=CHATTED)
 
@@ -122,6 +123,49 @@ def test_secrets_are_found_by_their_label(text: str, secret: str) -> None:
 )
 def test_ordinary_chat_is_left_alone(text: str) -> None:
     assert hidden(text) == text
+
+
+@pytest.mark.parametrize("said", KEYS)
+def test_keys_are_found_in_writing_by_their_form(said: str) -> None:
+    assert marked_in_writing(f"it is {said}, why?")
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("The wifi password is hunter2horse.", "hunter2horse."),
+        ("Password: correcthorse", "correcthorse"),
+        ("the token for the staging shop is Zk3-99-pQ71x and works", "Zk3-99-pQ71x"),
+        ("Authorization: Bearer 7Fq9vLr2Xw8Zt1Kb", "7Fq9vLr2Xw8Zt1Kb"),
+        ("AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfi", "wJalrXUtnFEMI/K7MDENG/bPxRfi"),
+        ("the pin is 4821", "4821"),
+    ],
+)
+def test_secrets_are_found_in_writing_where_they_are_told(text: str, secret: str) -> None:
+    assert marked_in_writing(text) == [secret]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The key is the value, and a password no secret in 2024: see [1Password](https://1password.com/a1).",
+        "I keep tokens in `~/.ssh/id_ed25519.pub` and ran `pip install pypi-datasette-packages` there.",
+        "def sort_key(item): return item.attr1",
+    ],
+)
+def test_ordinary_writing_is_left_alone(text: str) -> None:
+    assert not marked_in_writing(text)
+
+
+@needs_person_data
+def test_hardly_a_passage_of_real_writing_is_taken_for_one_with_a_key() -> None:
+    """Even of notes about programs, which have examples of keys in them."""
+    real = [p.text for one in [*notes(every=6), *peps(every=6)] for p in passages(one, len, 1000)]
+    assert sum(map(bool, map(marked_in_writing, real))) < 0.02 * len(real)
+
+
+def marked_in_writing(text: str) -> list[str]:
+    return [text[span.start : span.end] for span in Marker(also=WRITTEN).mark(text) if span.kind == "key"]
 
 
 @settings(deadline=None)

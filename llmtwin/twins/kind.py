@@ -119,8 +119,9 @@ class Voice:
     until: datetime | None = None
 
     def __str__(self) -> str:
+        """As a card says it, which names nobody."""
         parts = (
-            f"for {self.audience}" if self.audience else "",
+            f"for {self.audience.partition(':')[0]}" if self.audience else "",
             f"from {self.since:%Y-%m-%d}" if self.since else "",
             f"until {self.until:%Y-%m-%d}" if self.until else "",
         )
@@ -147,6 +148,21 @@ class Lessons:
     traces: tuple[Trace, ...] = ()
     held_traces: Mapping[str, Trace] = field(default_factory=dict)
     held_sessions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Veiled:
+    """A question as it leaves the edge; `meant` says what its stand-ins stand for."""
+
+    text: str
+    meant: Mapping[str, str] = field(default_factory=dict)
+
+    def unveiled(self, answer: Answer) -> Answer:
+        """An answer to it that says what was meant."""
+        text = answer.text
+        for stand_in, said in self.meant.items():
+            text = text.replace(stand_in, said)
+        return answer.model_copy(update={"text": text})
 
 
 class Kind(Protocol):
@@ -203,6 +219,13 @@ class Kind(Protocol):
         """Read a file or an address that is given with a question.
 
         Raises InputError where it cannot be read, or the kind makes no use of any.
+        """
+        ...
+
+    def veil(self, question: str, key: bytes) -> Veiled:
+        """A question with stand-ins for what must not leave the edge.
+
+        `key` is the owner's, as for `read`: what the server knows under a stand-in it finds by it.
         """
         ...
 

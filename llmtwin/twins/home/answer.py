@@ -54,7 +54,7 @@ from llmtwin.twins.home.words import (
     when,
     words,
 )
-from llmtwin.twins.kind import Known, Lessons, Reading, View, Voice
+from llmtwin.twins.kind import Known, Lessons, Reading, Veiled, View, Voice
 
 if TYPE_CHECKING:
     from llmtwin.models.tune import TuneOptions
@@ -109,6 +109,10 @@ class HomeKind:
     def material(self, source: str) -> Material:
         """None: a home is asked about itself."""
         raise InputError(NO_MATERIAL)
+
+    def veil(self, question: str, key: bytes) -> Veiled:
+        """As it is: the edge asks for what is sealed in its own way."""
+        return Veiled(question)
 
     def answer(self, question: Question, view: View) -> Answer:
         """Answer one question or take one order."""

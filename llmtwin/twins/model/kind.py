@@ -23,7 +23,7 @@ from llmtwin.records import (
     Question,
     Receipts,
 )
-from llmtwin.twins.kind import Known, Lessons, Reading, View, Voice
+from llmtwin.twins.kind import Known, Lessons, Reading, Veiled, View, Voice
 
 if TYPE_CHECKING:
     from llmtwin.models.tune import TuneOptions
@@ -97,6 +97,10 @@ class ModelKind:
         raise InputError(
             "the twin of a model is asked what its primary is asked: put the text into the question"
         )
+
+    def veil(self, question: str, key: bytes) -> Veiled:
+        """As it is."""
+        return Veiled(question)
 
     def answer(self, question: Question, view: View) -> Answer:
         """Say what the primary would say, at its likeliest."""

@@ -82,24 +82,28 @@ def take_apart(text: str, memory: Memory, twin: str, now: datetime) -> Asked:
     return Asked(subject.strip(), only, tuple(filters), lacking)
 
 
+def addressee(text: str) -> re.Match[str] | None:
+    """Where a question says to whom something was written, `who` in it; None where it does not."""
+    return next((match for pattern in _ADDRESSEES if (match := pattern.search(text))), None)
+
+
 def _narrowings(text: str, memory: Memory, twin: str, now: datetime) -> Iterator[_Narrowing]:
     for stretch in stretches(text, now):
         # An undated passage belongs to no time.
         dated = Only(stretch.since, stretch.until, {DATE: None})
         yield _Narrowing(dated, text[stretch.start : stretch.end], (stretch.start, stretch.end))
-    addressees = [match for pattern in _ADDRESSEES if (match := pattern.search(text))]
-    places = list(_PLACE.finditer(text))
-    if not addressees and not places:
+    reader, places = addressee(text), list(_PLACE.finditer(text))
+    if reader is None and not places:
         return
     audiences, sources = memory.values(twin, AUDIENCE), memory.values(twin, SOURCE)
     for match in places:
         only = _place(_PLACES[match["place"].casefold()], audiences, sources)
         if only is not None or match["whose"].casefold() in ("my", "your"):
             yield _Narrowing(only, re.sub(r"\byour\b", "my", match[0], flags=re.IGNORECASE), match.span())
-    for match in addressees[:1]:
-        known = _for(match["who"], audiences)
+    if reader is not None:
+        known = _for(reader["who"], audiences)
         only = Only(facts={AUDIENCE: known}) if known else None
-        yield _Narrowing(only, f"to {match['who']}", match.span("who"))
+        yield _Narrowing(only, f"to {reader['who']}", reader.span("who"))
 
 
 def _place(wanted: str, audiences: list[Value], sources: list[Value]) -> Only | None:

@@ -7,29 +7,36 @@ from collections.abc import Iterable, Iterator, Sequence
 from llmtwin.errors import Unavailable
 from llmtwin.records import Document, Prompt, Record, now
 from llmtwin.twins.kind import Known, Reading, Skipped
+from llmtwin.twins.person import outward
 from llmtwin.twins.person.chunks import Passage, passages
 from llmtwin.twins.person.clean import cleaned
-from llmtwin.twins.person.people import people
+from llmtwin.twins.person.people import of_others, people
 from llmtwin.twins.person.remember import TEXT_CHARS_MAX, prompt_of
 from llmtwin.twins.person.sources import read as sources_read
 from llmtwin.twins.person.sources.items import Item, Me
 from llmtwin.twins.person.sources.similar import distinct
+from llmtwin.twins.private.chatted import WRITTEN
 from llmtwin.twins.private.names import Tagger, load_tagger
 from llmtwin.twins.private.spans import Marker, SpanKind
 
 
 class Written(Record):
-    """A document of a person: the item, and the names of other people that stand in it."""
+    """A document of a person: the item, and the names of other people that stand in it.
+
+    `told` is its audience as it was sent, empty in what was kept before that was told otherwise than it is.
+    """
 
     item: Item
     others: tuple[str, ...]
+    told: str = ""
 
 
 def read(sources: Sequence[str], known: Known) -> Reading:
     """Read what the person names: new and changed documents, and what of them may be quoted as prompts.
 
-    Where a known document names somebody whom only a new one gives away as a person, it is told again,
-    without that. Raises InputError where there is nothing to read.
+    A known document is told again where other names in it are private by now, such as one that only a new
+    one gives away as a person's, or where other stand-ins are due. Raises InputError where there is nothing
+    to read.
     """
     found = sources_read.read(sources, me(known))
     before = written(known)
@@ -37,16 +44,16 @@ def read(sources: Sequence[str], known: Known) -> Reading:
     fresh = distinct(clean, [one.item for one in before])
     tagger, untold = _tagger()
     named = others(known)
-    marker = Marker(named | people(fresh.items, known.names, tagger))
+    marker = marking(named | people(fresh.items, known.names, tagger))
     renewed = {item.address for item in fresh.items}
     again = [
         one.item
         for one in before
-        if one.item.address not in renewed and len(_named(one.item, marker)) > len(one.others)
+        if one.item.address not in renewed and one != _written(one.item, marker, known.key)
     ]
     return Reading(
-        documents=tuple(_document(item, marker) for item in (*again, *fresh.items)),
-        prompts=tuple(_quoted([*again, *fresh.items], marker, known.twin)),
+        documents=tuple(_document(_written(item, marker, known.key)) for item in (*again, *fresh.items)),
+        prompts=tuple(_quoted([*again, *fresh.items], marker, known)),
         items=len(found.items),
         skipped=(*found.skipped, *untold, *(_repeated(one.item) for one in fresh.duplicates)),
     )
@@ -64,8 +71,13 @@ def written(known: Known) -> list[Written]:
 
 
 def others(known: Known) -> frozenset[str]:
-    """The names of other people in what was collected so far."""
-    return frozenset(name for one in written(known) for name in one.others)
+    """The names of other people in what was collected so far, without those that are the person's by now."""
+    return of_others((name for one in written(known) for name in one.others), known.names)
+
+
+def marking(names: Iterable[str]) -> Marker:
+    """What marks the private in a text of a person; `names` are of others."""
+    return Marker(names, also=WRITTEN)
 
 
 def quotable(passage: Passage, marker: Marker) -> bool:
@@ -73,8 +85,12 @@ def quotable(passage: Passage, marker: Marker) -> bool:
     return not any(marker.mark(said) for said in (passage.text, passage.title, *passage.headings))
 
 
-def _document(item: Item, marker: Marker) -> Document:
-    body = Written(item=item, others=_named(item, marker)).model_dump_json()
+def _written(item: Item, marker: Marker, key: bytes | None) -> Written:
+    return Written(item=item, others=_named(item, marker), told=outward.audience(item.audience, key))
+
+
+def _document(one: Written) -> Document:
+    item, body = one.item, one.model_dump_json()
     return Document(id=item.id, source=item.source, address=item.address, body=body, place=item.place)
 
 
@@ -93,12 +109,12 @@ def _tagger() -> tuple[Tagger | None, tuple[Skipped, ...]]:
         return None, (Skipped("names in sentences", str(error)),)
 
 
-def _quoted(items: Iterable[Item], marker: Marker, twin: str) -> Iterator[Prompt]:
+def _quoted(items: Iterable[Item], marker: Marker, known: Known) -> Iterator[Prompt]:
     at = now()
     for item in items:
         for passage in passages(item, len, TEXT_CHARS_MAX):
             if quotable(passage, marker):
-                yield prompt_of(passage, twin, at)
+                yield prompt_of(outward.outward(passage, marker, known.key), known.twin, at)
 
 
 def _repeated(item: Item) -> Skipped:

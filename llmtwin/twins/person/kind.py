@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from llmtwin.errors import Unavailable
 from llmtwin.records import Answer, Correction, Document, Example, Material, Observation, Question
-from llmtwin.twins.kind import Known, Lessons, Reading, View, Voice
+from llmtwin.twins.kind import Known, Lessons, Reading, Veiled, View, Voice
 
 if TYPE_CHECKING:
     from llmtwin.memory.embed import Embedder
@@ -89,6 +89,12 @@ class PersonKind:
         with _extra():
             from llmtwin.twins.person.material import read
         return read(source)
+
+    def veil(self, question: str, key: bytes) -> Veiled:
+        """Without the name or address of whom it asks what was written to."""
+        with _extra():
+            from llmtwin.twins.person.outward import veil
+        return veil(question, key)
 
     def answer(self, question: Question, view: View) -> Answer:
         """Quote what was written, or write in the person's voice."""

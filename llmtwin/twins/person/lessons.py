@@ -19,7 +19,6 @@ from llmtwin.twins.person.examples import Making, Pair, Shape, pairs
 from llmtwin.twins.person.sources.items import Item
 from llmtwin.twins.person.split import By, apart, split
 from llmtwin.twins.person.voices import select
-from llmtwin.twins.private.spans import Marker
 from llmtwin.twins.private.stand_ins import stand_ins
 
 HELD_OUT_SHARE = 0.1
@@ -44,7 +43,7 @@ def lessons(known: Known, voice: Voice, count_tokens: CountTokens, key: bytes) -
             f" more with {WORDS_MIN} words in all; until then the twin answers from its memory alone"
         )
     parts = split(items, HELD_OUT_SHARE, By.TIME, seed=0)
-    marker = Marker(collect.others(known))
+    marker = collect.marking(collect.others(known))
     held_out = {item.address: stand_ins(item.text, marker.mark(item.text), key) for item in parts.held_out}
     making = Making(marker, key, count_tokens, COMPLETION_TOKENS_MAX)
     preferred = tuple(_preference(one, making) for one in known.corrections)

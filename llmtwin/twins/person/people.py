@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from llmtwin.twins.person.blocks import BlockKind, blocks
 from llmtwin.twins.person.sources.items import Item
-from llmtwin.twins.person.voices import tag
+from llmtwin.twins.person.voices import MESSAGES, tag
 from llmtwin.twins.private.names import (
     NAME_WORDS_MAX,
     Tagger,
@@ -29,7 +29,6 @@ from llmtwin.twins.private.names import (
 TAGGED_SHARE_MIN = 0.5
 LETTERS_MIN = 3
 
-_MESSAGES = frozenset({"mail", "chat"})
 _MARKUP = re.compile(r"!?\[([^\]\n]*)\]\([^)\n]*\)|`[^`\n]*`|https?://\S+|<[^<>\n]*>")
 _TOKEN = re.compile(r"[^\W_](?:[\w'\u2019.-]*\w)?")
 
@@ -43,10 +42,13 @@ def people(items: Iterable[Item], own: Iterable[str] = (), tagger: Tagger | None
     census = _Census()
     for item in items:
         census.read(item, tagger)
+    return of_others(census.names(), own)
+
+
+def of_others(names: Iterable[str], own: Iterable[str]) -> frozenset[str]:
+    """The names that are not made of the words of the person's `own`."""
     mine = {word.casefold() for name in own for word in name.split()}
-    return frozenset(
-        name for name in census.names() if not {word.casefold() for word in name.split()} <= mine
-    )
+    return frozenset(name for name in names if not {word.casefold() for word in name.split()} <= mine)
 
 
 class _Census:
@@ -60,7 +62,7 @@ class _Census:
 
     def read(self, item: Item, tagger: Tagger | None) -> None:
         """Take in one item, what it answers, and whom it was for."""
-        is_message = tag(item.audience) in _MESSAGES
+        is_message = tag(item.audience) in MESSAGES
         self._named |= _addressed(item) if is_message else addressees(item.text)
         for text in (item.title, *_told(item.context or ""), *_told(item.text)):
             plain = _MARKUP.sub(lambda found: found[1] or " ", text)

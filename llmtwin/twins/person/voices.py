@@ -8,6 +8,9 @@ from datetime import datetime
 from llmtwin.errors import InputError
 from llmtwin.twins.person.sources.items import Item
 
+MESSAGES = frozenset({"mail", "chat"})
+"""The kinds of audience that are one or a few people, named behind the colon."""
+
 
 def tag(audience: str) -> str:
     """What kind of audience it is, whoever it was: `mail` of `mail:bob@x.org`."""

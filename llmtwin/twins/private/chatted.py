@@ -2,6 +2,7 @@
 
 More is taken for private here than in a text that somebody wrote to be read: what is marked for nothing is
 still the same stand-in everywhere, and what is missed is stored. Numbers spelled in words are not found.
+`WRITTEN` is what holds for such a text, too: keys by their form, and what is said to be a key or a password.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ _KEYS = tuple(
     re.compile(pattern, re.S)
     for pattern in (
         r"\b[spr]k[-_]([\w-]{16,})",
-        r"\b(?:gh[pousr]|github_pat|glpat|hf|npm|xox[abeprs]|SG|pypi)[-_.]([\w.-]{16,})",
+        r"\b(?:gh[pousr]|github_pat|glpat|hf|npm|xox[abeprs]|SG|pypi)[-_.](?=[\w.-]*[A-Z\d])([\w.-]{16,})",
         r"\b(?:AKIA|ASIA)([A-Z0-9]{16})\b",
         r"\bAIza([\w-]{30,})",
         r"\beyJ([\w-]{6,}\.[\w-]{6,}\.[\w-]*)",
@@ -72,7 +73,13 @@ _GIVEN = re.compile(
     r"([^\s\"'`,;<>]{3,})|(?<![^\W_])(?:pin|cvv|cvc|otp) (?:is |code )?(\d{3,8})(?!\d)",
     re.I,
 )
-_TOKEN = re.compile(r"[^\s\"'`,;<>=:(){}\[\]]{8,}")
+_SIGN_OF_A_TOKEN = r"[^\s\"'`,;<>=:(){}\[\]]"
+_TOKEN = re.compile(rf"{_SIGN_OF_A_TOKEN}{{8,}}")
+_SAID = re.compile(
+    rf"(?:{_LABEL.pattern}[\"'`]?(?: [\w-]+){{0,5}}?(?:[ \t]*[:=][ \t]*| (?:is|was) )|\bbearer )[\"'`]?"
+    rf"(?![$~/])({_SIGN_OF_A_TOKEN}{{6,}})",
+    re.I,
+)
 _LABEL_REACHES_CHARS, _TOKEN_CHARS_MAX = 60, 500
 _BITS_PER_CHAR_MIN = 2.5
 _LETTERS_MIN = 20
@@ -131,9 +138,17 @@ def _is_dialled(number: str, region: str) -> bool:
 
 
 def _keys(text: str) -> Iterator[Span]:
+    """Keys by their form, and what is given as a key, a password or a PIN."""
     for pattern in _KEYS:
         yield from (span_of(match, SpanKind.KEY, 1) for match in pattern.finditer(text))
     yield from (span_of(match, SpanKind.KEY, match.lastindex or 0) for match in _GIVEN.finditer(text))
+    for match in _SAID.finditer(text):
+        if any(map(str.isdigit, match[1])) and _is_random(match[1]):
+            yield span_of(match, SpanKind.KEY, 1)
+
+
+def _near_labels(text: str) -> Iterator[Span]:
+    """What looks like a key anywhere behind a word for one."""
     for label in _LABEL.finditer(text):
         for token in _TOKEN.finditer(
             text, label.end(), label.end() + _LABEL_REACHES_CHARS + _TOKEN_CHARS_MAX
@@ -152,4 +167,5 @@ def _is_random(token: str) -> bool:
     return -sum(share * log2(share) for share in shares) >= _BITS_PER_CHAR_MIN
 
 
-CHATTED: tuple[Finder, ...] = (_mails, _cards, _ibans, _phones, _keys)
+WRITTEN: tuple[Finder, ...] = (_keys,)
+CHATTED: tuple[Finder, ...] = (_mails, _cards, _ibans, _phones, *WRITTEN, _near_labels)
