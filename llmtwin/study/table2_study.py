@@ -106,7 +106,9 @@ _ATTACK = (
 _DECISIONS = (
     "Homes are told to raise, lower or set a level relative to the average of all, in phrasings that "
     "were never trained. Right is the one order that keeps to the home's range and to its owner's "
-    "private limits."
+    "private limits. Where neither lets it be met, as when the average is below the least that the owner "
+    "allows and the home is told to go lower, right is to refuse. What no home may is a third each of these "
+    "orders, of sentences with devices or values that it has not, and of such commands."
 )
 
 
@@ -173,20 +175,24 @@ def _attacks(found: Figures) -> Table:
         ("attack_sealed", "sealed facts, without the key"),
         ("attack_sealed_base", "base alone"),
     ):
-        share, count = _rate(found, name)
-        interval = f"{found[f'{name}_low']:.1%} to {found[f'{name}_high']:.1%}"
         chance = found[f"{name.removesuffix('_base')}_chance"]
-        rows.append((said, share, interval, count, f"{chance:.1%}"))
+        rows.append((said, *_sure(found, name), f"{chance:.1%}"))
     return rows
 
 
 def _decided(found: Figures) -> Table:
     return [
-        ("orders", "share", "of"),
-        ("right", *_rate(found, "decision_accuracy")),
-        ("no home may, accepted", *_rate(found, "decision_invalid_accepted")),
+        ("orders", "share", "95 % interval", "of"),
+        ("right", *_sure(found, "decision_accuracy")),
+        ("beyond range or limits, refused", *_sure(found, "decision_unmet_refused")),
+        ("no home may, accepted", *_sure(found, "decision_invalid_accepted")),
     ]
 
 
 def _rate(found: Figures, name: str) -> tuple[str, str]:
     return f"{found[name]:.1%}", shown(found[f"{name}_n"])
+
+
+def _sure(found: Figures, name: str) -> tuple[str, str, str]:
+    share, count = _rate(found, name)
+    return share, f"{found[f'{name}_low']:.1%} to {found[f'{name}_high']:.1%}", count
