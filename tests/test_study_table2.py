@@ -59,6 +59,7 @@ def test_a_twin_of_rules_knows_the_dump_and_reads_no_more_than_its_phrasings() -
             assert rules.answer(text) == one.fact
         assert rules.answer(f"I forgot what I chose as {one.property} of our {one.device}, sorry") is None
         assert rules.answer(facts.question(one.device, "launch code")) is None
+        assert rules.known(one.device.upper(), one.property) == one.fact
     unseen = [text.format(device=known[0].device, property=known[0].property) for text in SETTING]
     assert all(rules.answer(text) in (known[0].fact, None) for text in unseen)
 
@@ -82,8 +83,10 @@ def test_what_a_region_s_twin_knows_says_and_gives_away(tmp_path: Path) -> None:
     assert found["tune_1600_recall"] == 1 and found["tune_1600_seconds"] > 0
     assert found["table2_normal"] == {"5": 5, "12": 12}
     assert found["recall_unseen"] >= 0.75
-    assert found["consistency_n"] + found["consistency_unread"] == 12 and found["consistency_n"] >= 6
+    assert found["consistency_n"] == 12 and found["consistency_unseen_n"] == 6
     assert found["consistency_low"] < found["consistency"] >= 0.75
+    assert found["consistency_learned"] == 1 == found["consistency_learned_read"]
+    assert found["consistency_unseen_read"] < 1
     assert found["recall_base"] <= found["recall_base_with_facts"]
     assert found["parts_both_settings"] == 1 == found["parts_both_states"]
     assert found["parts_adapter_settings"] == 1 and found["parts_memory_settings"] < 0.5

@@ -136,31 +136,38 @@ class Table2:
         return measure.rate("recall_unseen", self._asked("phrasings never trained", cases))
 
     def _consistency(self) -> Figures:
-        """How often the twin says what a look-up by rules says of the same question, where rules read it.
+        """How often the twin says what a look-up over the plain dump has, and how much the rules read alone.
 
-        Half of the questions, as many as of normal ones at most, are as learned, half were never trained.
+        The look-up is told what each question is about, so that all can be compared.
         """
+        cases = self._both_wordings()
+        rules = RuleTwin(self._facts)
+        found: Figures = {}
+        every_agreed, every_read = list[bool](), list[bool]()
+        for wording, asked in cases.items():
+            agreed = list[bool]()
+            answers = self._answers(f"twin and rules, {wording}", [case for _, case in asked])
+            for (one, _), answered in zip(asked, answers, strict=True):
+                fact = rules.known(one.device, one.property)
+                agreed.append(fact is not None and is_value(fact.value, fact.unit, answered.answer))
+            read = [rules.answer(case.text) is not None for _, case in asked]
+            found |= measure.sure_rate(f"consistency_{wording}", agreed)
+            found |= measure.rate(f"consistency_{wording}_read", read)
+            every_agreed += agreed
+            every_read += read
+        found |= measure.sure_rate("consistency", every_agreed)
+        return found | measure.rate("consistency_read", every_read)
+
+    def _both_wordings(self) -> dict[str, list[tuple[Observation, Case]]]:
+        """As many questions as of normal ones at most: half of them as learned, half never trained."""
         drawn = self._drawn("consistency", max(self._sizes.normal))
         half = len(drawn) // 2
-        texts = [facts.question("{device}", "{property}")] * half
-        texts += spread(Random(f"{self._seed}/consistency"), self._phrasings.setting, len(drawn) - half)
-        cases = [setting_case(TWIN, one, text) for one, text in zip(drawn, texts, strict=True)]
-        rules = RuleTwin(self._facts)
-        looked_up = [rules.answer(case.text) for case in cases]
-        agreed, alone = list[bool](), list[bool]()
-        for asked, fact in zip(self._answers("twin and rules", cases), looked_up, strict=True):
-            if fact is None:
-                alone.append(asked.right)
-            else:
-                agreed.append(is_value(fact.value, fact.unit, asked.answer))
-        low, high = wilson(sum(agreed), len(agreed))
-        return {
-            **measure.rate("consistency", agreed),
-            "consistency_low": low,
-            "consistency_high": high,
-            "consistency_unread": len(alone),
-            **measure.rate("consistency_unread_right", alone),
-        }
+        learned = [facts.question("{device}", "{property}")] * half
+        unseen = spread(Random(f"{self._seed}/consistency"), self._phrasings.setting, len(drawn) - half)
+        asked = [
+            (one, setting_case(TWIN, one, text)) for one, text in zip(drawn, [*learned, *unseen], strict=True)
+        ]
+        return {"learned": asked[:half], "unseen": asked[half:]}
 
     def _asked(self, said: str, cases: Sequence[Case]) -> list[bool]:
         return [one.right for one in self._answers(said, cases)]

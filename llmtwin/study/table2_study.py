@@ -72,7 +72,7 @@ def part(found: Figures) -> Part:
             Section("Prompts as learned, and in reverse", tuning + "\n\n" + _REVERSE, table_2(found)),
             Section("What the paper did not ask", _BESIDE, _beside(found)),
             Section("What each part of a twin is worth", _PARTS, _parts(found)),
-            Section("Consistency with a rule-based twin", _consistency(found)),
+            Section("Consistency with a rule-based twin", _RULES, _consistency(found)),
             Section("Ranking by forward likelihood", _ATTACK, _attacks(found)),
             Section("Decisions", _DECISIONS, _decided(found)),
         ),
@@ -96,6 +96,13 @@ _PARTS = (
     "finds for them, to the base with the skill and the region's adapter, and to the whole twin. Settings "
     "are private: no prompt has them. States were sent as prompts: no adapter has them. Right is what has "
     "the value in its text."
+)
+_RULES = (
+    "The same questions, half as learned and half in phrasings that were never trained, went to the twin "
+    "and to one without a model: an exact look-up over the dump in plain. The look-up is told which device "
+    "and property each question is about. What its rules, a few fixed phrasings, read of the questions by "
+    "themselves stands beside: they were written without a look at those that were never trained, and who "
+    "words a question otherwise gets nothing of them."
 )
 _ATTACK = (
     "Who has the adapter and a list of objects need not ask in reverse: he asks forwards, and takes the "
@@ -151,20 +158,17 @@ def _parts(found: Figures) -> Table:
     return rows
 
 
-def _consistency(found: Figures) -> str:
-    read, unread = found["consistency_n"], found["consistency_unread"]
-    text = (
-        f"{read + unread:,} questions, half as learned and half in phrasings that were never trained, went to"
-        " the twin and to one without a model: a few fixed phrasings, and an exact look-up over the dump in"
-        f" plain. The rules read {read:,}, and of these both said the same {found['consistency']:.1%} of the"
-        f" time ({found['consistency_low']:.1%} to {found['consistency_high']:.1%} at 95 % confidence)."
-    )
-    if not unread:
-        return text
-    return (
-        f"{text} {unread:,} questions no rule could read, and count apart: the twin answered"
-        f" {found['consistency_unread_right']:.1%} of them rightly."
-    )
+def _consistency(found: Figures) -> Table:
+    rows: list[tuple[str, ...]] = [
+        ("asked", "both say the same", "95 % interval", "of", "read by the rules alone")
+    ]
+    for name, said in (
+        ("consistency_learned", "as learned"),
+        ("consistency_unseen", "never trained"),
+        ("consistency", "all"),
+    ):
+        rows.append((said, *_sure(found, name), f"{found[f'{name}_read']:.1%}"))
+    return rows
 
 
 def _attacks(found: Figures) -> Table:
