@@ -94,7 +94,8 @@ def test_what_a_region_s_twin_knows_says_and_gives_away(tmp_path: Path) -> None:
     assert found["table2_reverse"] == {"4": 0, "8": 0}
     assert found["table2_reverse_high"]["8"] < 0.35
     assert found["attack_plain"] > 0.6 > found["attack_sealed"]
-    assert found["attack_plain_chance"] <= 0.25
+    assert found["attack_plain_candidates"] == 6 == found["attack_sealed_candidates"]
+    assert found["attack_plain_chance"] == pytest.approx(1 / 6)
     assert max(said) <= 1
     rows = table_2(found)
     assert rows[1][:4] == ("normal", "5", "-", "5") and rows[-1][:4] == ("in reverse", "8", "-", "0")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from random import Random
+from statistics import fmean
 from typing import Any
 
 from llmtwin import serving
@@ -273,23 +274,23 @@ class Table2:
         for which, stack in ((figure, self._stack(name)), (f"{figure}_base", ())):
             advance = counting(self._report, f"{which}: objects are ranked", len(rivals))
             unbeaten = likeliest(self._engine, {name: stack}, rivals, advance)
-            low, high = wilson(len(unbeaten), len(rivals))
-            found |= measure.rate(which, (one in unbeaten for one in rivals))
-            found |= {f"{which}_low": low, f"{which}_high": high}
-        mean = sum(1 / (1 + len(those)) for those in rivals.values()) / len(rivals)
-        return found | {f"{figure}_chance": mean}
+            found |= measure.sure_rate(which, (one in unbeaten for one in rivals))
+        candidates = [1 + len(those) for those in rivals.values()]
+        return found | {
+            f"{figure}_candidates": fmean(candidates),
+            f"{figure}_chance": fmean(1 / count for count in candidates),
+        }
 
     def _secret(self, name: str, one: Observation) -> Secret:
         return Secret(name, one.device, one.property, facts.answer(one.fact.value, one.fact.unit))
 
     def _rivals(self, one: Observation) -> list[tuple[str, str]]:
-        others = [
-            (other.device, other.property)
-            for other in self._facts
-            if other.property == one.property and other.fact.value != one.fact.value
-        ]
-        rng = Random(f"{self._seed}/{one.fact.path}")
-        return rng.sample(others, min(self._sizes.candidates - 1, len(others)))
+        """Objects that truly have another value: of the same property first, then others, while there are."""
+        value = _description(one)[1]
+        others = [other for other in self._facts if _description(other)[1] != value]
+        Random(f"{self._seed}/{one.fact.path}").shuffle(others)
+        nearest = sorted(others, key=lambda other: other.property != one.property)
+        return [(other.device, other.property) for other in nearest[: self._sizes.candidates - 1]]
 
     # ---- small helpers
 

@@ -106,9 +106,10 @@ _RULES = (
 )
 _ATTACK = (
     "Who has the adapter and a list of objects need not ask in reverse: he asks forwards, and takes the "
-    "object under which the value is likeliest. Rivals are objects whose value of the same property "
-    "truly is another. The base alone, which learned nothing of the region, is the control. An order of "
-    "training defends against this only where the share found out is near chance."
+    "object under which the value is likeliest. Rivals are objects whose value truly is another: those of "
+    "the same property first and, where these are too few, others. The base alone, which learned nothing of "
+    "the region, is the control. An order of training defends against this only where the share found out "
+    "is near chance."
 )
 _DECISIONS = (
     "Homes are told to raise, lower or set a level relative to the average of all, in phrasings that "
@@ -172,15 +173,17 @@ def _consistency(found: Figures) -> Table:
 
 
 def _attacks(found: Figures) -> Table:
-    rows: list[tuple[str, ...]] = [("adapter", "found out", "95 % interval", "of", "chance")]
+    rows: list[tuple[str, ...]] = [("adapter", "found out", "95 % interval", "facts", "candidates", "chance")]
     for name, said in (
         ("attack_plain", "plain facts"),
         ("attack_plain_base", "base alone"),
         ("attack_sealed", "sealed facts, without the key"),
         ("attack_sealed_base", "base alone"),
     ):
-        chance = found[f"{name.removesuffix('_base')}_chance"]
-        rows.append((said, *_sure(found, name), f"{chance:.1%}"))
+        candidates, chance = (
+            found[f"{name.removesuffix('_base')}_{what}"] for what in ("candidates", "chance")
+        )
+        rows.append((said, *_sure(found, name), f"{candidates:.0f}", f"{chance:.1%}"))
     return rows
 
 
