@@ -49,6 +49,7 @@ def test_each_adapter_is_learned_attacked_and_said_to_be_what_its_figures_are(
     (row,) = [line for line in page.splitlines() if line.startswith("| the learned question")]
     assert row.split("|")[2:5] == [" API text ", " 100.0% (72.2% to 100.0%) ", " 0.0% (0.0% to 27.8%) "]
     assert "The unit is one fact" in page and "not accounted" in page
+    assert "which allows 25.9% (the exact one-sided bound at 95 % confidence)" in page
     assert "is told 100.0%; whoever has log-probabilities" in page
     assert "takes away the" in page and "Its owner, who has the key, recalls 100.0%" in page
 

@@ -18,6 +18,7 @@ from llmtwin.study.privacy_adapters import BASE, CLIPPED, PLAIN, SEALED, Adapter
 from llmtwin.study.progress import bars_on
 from llmtwin.study.steps import Steps
 from llmtwin.twins.audit import Adversary
+from llmtwin.twins.intervals import at_most
 
 Found = Mapping[str, Figures]
 Attacks = Mapping[str, Mapping[str, Any]]
@@ -164,14 +165,15 @@ def _bare(name: str, value: float) -> str:
 def _defence(attacks: Mapping[str, Attacks]) -> str:
     plain = attacks[PLAIN]
     reverse, forward = plain["reverse"]["twin"], plain["forward"]["twin"]
+    allowed = at_most(round(reverse["value"] * reverse["items"]), round(reverse["items"]))
     apart = (f"{_title(name)}, {len(beyond_base(those))} of {len(those)}" for name, those in attacks.items())
     return (
         "Plain is learned as in the paper: object first, value second, never the reverse. Of"
         f" {reverse['items']:.0f} greedy reverse questions {reverse['value']:.1%} were answered, which allows"
-        f" {reverse['high']:.1%} at 95 % confidence; the paper calls this a defence of 100 %. It is one"
-        " against this attack alone. Whoever guesses an object's name asks as the adapter was taught, and is"
-        f" told {forward['value']:.1%}{_ranked(plain)}. Who only wants to know whether a fact was learned"
-        " finds out as the rows of membership say.\n\n"
+        f" {allowed:.1%} (the exact one-sided bound at 95 % confidence); the paper calls this a defence of"
+        " 100 %. It is one against this attack alone. Whoever guesses an object's name asks as the adapter"
+        f" was taught, and is told {forward['value']:.1%}{_ranked(plain)}. Who only wants to know whether a"
+        " fact was learned finds out as the rows of membership say.\n\n"
         "Attacks that surely find more of an adapter than of the base, the intervals apart:"
         f" {'; '.join(apart)}. Intervals are of 95 %, so that of many attacks on nothing one may come out"
         " apart by chance."

@@ -17,7 +17,7 @@ from llmtwin.study.measure import shown
 from llmtwin.study.paper import PaperOptions, Part, Section, Table, write
 from llmtwin.study.progress import Report, bars_on
 from llmtwin.study.steps import Steps
-from llmtwin.twins.intervals import wilson
+from llmtwin.twins.intervals import at_most
 
 Figures = Mapping[str, Any]
 
@@ -81,8 +81,8 @@ def part(found: Figures) -> Part:
 
 _REVERSE = (
     "In reverse a description is given and its object asked for, greedily. None told of so many still "
-    "allows a rate up to the bound beside it, at 95 % confidence. This is what greedy generation gives "
-    "away, and no more: see the ranking below."
+    "allows a rate up to the bound beside it, the exact one-sided one at 95 % confidence. This is what "
+    "greedy generation gives away, and no more: see the ranking below."
 )
 _BESIDE = (
     "Phrasings that were never trained go through the whole twin: its skill reads them, its adapter "
@@ -122,11 +122,11 @@ _DECISIONS = (
 
 def table_2(found: Figures) -> Table:
     """The paper's table with ours beside it."""
-    rows: list[tuple[str, ...]] = [("prompts", "of", "the paper: right", "here: right", "at most")]
+    rows: list[tuple[str, ...]] = [("prompts", "of", "the paper: right", "here: right", "at most (95 %)")]
     for name, said in (("table2_normal", "normal"), ("table2_reverse", "in reverse")):
         theirs = found["table2_paper"][name]
         for count, right in found[name].items():
-            bound = f"{wilson(right, int(count))[1]:.1%}" if name == "table2_reverse" else ""
+            bound = f"{at_most(right, int(count)):.1%}" if name == "table2_reverse" else ""
             rows.append((said, f"{int(count):,}", _of(theirs, count), f"{right:,}", bound))
     return rows
 
