@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from random import Random
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from llmtwin import serving
@@ -27,6 +27,7 @@ from llmtwin.models.tune import Progress
 from llmtwin.records import Observation
 from llmtwin.settings import Settings
 from llmtwin.study import measure
+from llmtwin.study.lookup import EncryptedLookup
 from llmtwin.study.measure import Figures
 from llmtwin.study.phrasings import read_phrasings
 from llmtwin.study.privacy import Secret, likeliest
@@ -85,6 +86,7 @@ class Table2:
             ("normal", self._normal),
             ("unseen", self._unseen),
             ("consistency", self._consistency),
+            ("lookup", self._lookup),
             ("alone", self._alone),
             ("parts", self._parts),
             ("reverse", self._reverse),
@@ -159,6 +161,20 @@ class Table2:
         found |= measure.sure_rate("consistency", every_agreed)
         return found | measure.rate("consistency_read", every_read)
 
+    def _lookup(self) -> Figures:
+        """The same questions to an encrypted look-up: what it answers rightly, its bytes, and its time."""
+        rival, seconds = EncryptedLookup(self._facts), list[float]()
+        found: Figures = {"lookup_bytes": sum(len(name) + len(row) for name, row in rival.rows.items())}
+        for wording, asked in self._both_wordings().items():
+            right = list[bool]()
+            for one, case in asked:
+                began = time.perf_counter()
+                answered = rival.answer(case.text)
+                seconds.append(time.perf_counter() - began)
+                right.append(answered == (one.fact.value, one.fact.unit))
+            found |= measure.rate(f"lookup_{wording}", right)
+        return found | {"lookup_ms": median(seconds) * 1000}
+
     def _both_wordings(self) -> dict[str, list[tuple[Observation, Case]]]:
         """As many questions as of normal ones at most: half of them as learned, half never trained."""
         drawn = self._drawn("consistency", max(self._sizes.normal))
@@ -181,12 +197,20 @@ class Table2:
         return measure.together(partial(measure.ask, links, AT), cases, advance)
 
     def _alone(self) -> Figures:
-        """What the base says without the adapter: to the bare question, and with NEAR facts before it."""
+        """What the base says without the adapter: to the bare question, and with NEAR facts before it.
+
+        All facts before it are counted, beside what the base can read.
+        """
         some = self._drawn("alone", self._sizes.rivals)
         bare = [_plainly(facts.question(one.device, one.property)) for one in some]
         near = [_plainly(self._with_facts(one)) for one in some]
         right = [facts.answer(one.fact.value, one.fact.unit) for one in some]
-        found: Figures = {}
+        everything = _plainly("\n".join([*map(_sentence, self._facts), bare[0][-1]["content"]]))
+        base = serving.base(self._own)
+        found: Figures = {
+            "all_facts_tokens": len(base.encode(base.chat(everything))),
+            "context_tokens": base.config.positions,
+        }
         for name, prompts in (("recall_base", bare), ("recall_base_with_facts", near)):
             said = self._said(prompts, ())
             hits = (mentions(text, value) for value, text in zip(right, said, strict=True))
@@ -198,10 +222,7 @@ class Table2:
         rng = Random(f"{self._seed}/{one.fact.path}")
         shown = [one, *rng.sample(others, min(NEAR - 1, len(others)))]
         rng.shuffle(shown)
-        lines = (
-            f"The {f.property} of the {f.device} is {facts.answer(f.fact.value, f.fact.unit)}." for f in shown
-        )
-        return "\n".join([*lines, facts.question(one.device, one.property)])
+        return "\n".join([*map(_sentence, shown), facts.question(one.device, one.property)])
 
     def _parts(self) -> Figures:
         """What each part of a twin is worth: the base, with memory, with its adapters, and the whole twin.
@@ -322,6 +343,10 @@ def _plainly(text: str) -> Messages:
     """As one asks a base that learned nothing of ours."""
     system = "You are the assistant of a smart home. Answer the question in a few words."
     return [{"role": "system", "content": system}, {"role": "user", "content": text}]
+
+
+def _sentence(one: Observation) -> str:
+    return f"The {one.property} of the {one.device} is {_description(one)[1]}."
 
 
 def _named(prefix: str, found: Mapping[str, float]) -> Figures:

@@ -70,7 +70,7 @@ def part(found: Figures) -> Part:
         figures=found,
         sections=(
             Section("Prompts as learned, and in reverse", tuning + "\n\n" + _REVERSE, table_2(found)),
-            Section("What the paper did not ask", _BESIDE, _beside(found)),
+            Section("What the paper did not ask", _BESIDE + _lookup(found), _beside(found)),
             Section("What each part of a twin is worth", _PARTS, _parts(found)),
             Section("Consistency with a rule-based twin", _RULES, _consistency(found)),
             Section("Ranking by forward likelihood", _ATTACK, _attacks(found)),
@@ -87,9 +87,9 @@ _REVERSE = (
 _BESIDE = (
     "Phrasings that were never trained go through the whole twin: its skill reads them, its adapter "
     "recalls. The plain rivals have the same base and no adapter: asked alone, and with eight facts of "
-    "the same property before the question, the true one among them. All facts at once do not fit into "
-    "its context. An encrypted look-up would answer, exactly, what the skill has read, and nothing that "
-    "it has not."
+    "the same property before the question, the true one among them. An encrypted look-up (AES-GCM, rows "
+    "named by an HMAC of their objects) reads with the rules of the rule-based twin below: exact where they "
+    "can read, and nothing anywhere else."
 )
 _PARTS = (
     "The same questions went to the base alone, to the base with the eight prompts that the prompt database "
@@ -136,11 +136,24 @@ def _of(theirs: Mapping[Any, int], count: str) -> str:
     return "-" if found is None else f"{found:,}"
 
 
+def _lookup(found: Figures) -> str:
+    tokens, most = found["all_facts_tokens"], found["context_tokens"]
+    fits = "do not fit" if tokens > most else "would fit, and were not tried"
+    return (
+        f" It has {found['lookup_bytes'] / 1e3:,.1f} kB where the adapter has"
+        f" {found['tune_1600_adapter_bytes'] / 1e3:,.1f} kB, and takes {found['lookup_ms']:.2f} ms (median),"
+        f" reading included. All facts at once before the question {fits}: they are {tokens:,} tokens, and"
+        f" the base reads {most:,}."
+    )
+
+
 def _beside(found: Figures) -> Table:
     names = {
         "recall_unseen": "twin, phrasings never trained",
         "recall_base": "base alone",
         "recall_base_with_facts": "base with eight facts before the question",
+        "lookup_learned": "encrypted look-up, as learned",
+        "lookup_unseen": "encrypted look-up, phrasings never trained",
     }
     return [("asked", "right", "of"), *((said, *_rate(found, name)) for name, said in names.items())]
 
