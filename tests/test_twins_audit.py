@@ -138,6 +138,9 @@ def test_a_membership_has_an_area_and_a_share_only_with_enough_others() -> None:
     assert [one.chance for one in many] == [0.5, 0.01]
     few = audit.membership("loss", Adversary.LOGPROBS, ([1.0] * 20, [0.0] * 99), flat, 20)
     assert [one.name for one in few] == ["loss_auc"]
+    beside = audit.membership("ratio", Adversary.LOGPROBS, ([1.0] * 20, [0.0] * 100), None, 20)
+    assert [one.base for one in beside] == [None, None]
+    assert not any(name.endswith("_base") for one in beside for name in one.figures())
 
 
 # ---- which of many it is

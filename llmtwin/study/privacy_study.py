@@ -77,7 +77,8 @@ def figures(found: Found, attacks: Mapping[str, Attacks], sizes: Sizes) -> dict[
         for attack, found_by in those.items():
             flat |= _estimate(f"privacy_{name}_{attack}", found_by["twin"])
     for attack, found_by in attacks[PLAIN].items():
-        flat |= _estimate(f"privacy_{BASE}_{attack}", found_by["base"])
+        if found_by["base"]:
+            flat |= _estimate(f"privacy_{BASE}_{attack}", found_by["base"])
     return flat
 
 
@@ -95,8 +96,15 @@ def _by_name(found: Sequence[Figures]) -> Attacks:
 
 
 def beyond_base(attacks: Attacks) -> list[str]:
-    """The attacks that surely find more than they find of the base: their intervals do not meet."""
-    return [name for name, one in attacks.items() if one["twin"]["low"] > one["base"]["high"]]
+    """The attacks that surely find more than they find of the base: their intervals do not meet.
+
+    Those whose score is made beside the base have chance in its place.
+    """
+    return [
+        name
+        for name, one in attacks.items()
+        if one["twin"]["low"] > (one["base"]["high"] if one["base"] else one["chance"])
+    ]
 
 
 # ---- tables --------------------------------------------------------------------------------------
@@ -108,7 +116,9 @@ def _attacked(attacks: Mapping[str, Attacks]) -> Table:
     for name, plain in attacks[PLAIN].items():
         found = [_share(name, one[name]["twin"]) if name in one else "-" for one in attacks.values()]
         chance = "-" if plain["chance"] is None else _bare(name, plain["chance"])
-        rows.append((said(name), plain["adversary"], *found, _share(name, plain["base"]), chance))
+        base = _share(name, plain["base"]) if plain["base"] else "-"
+        attack = f"{said(name)} ({plain['twin']['items']:.0f} facts)"
+        rows.append((attack, plain["adversary"], *found, base, chance))
     return rows
 
 
@@ -175,8 +185,9 @@ def _defence(attacks: Mapping[str, Attacks]) -> str:
         f" was taught, and is told {forward['value']:.1%}{_ranked(plain)}. Who only wants to know whether a"
         " fact was learned finds out as the rows of membership say.\n\n"
         "Attacks that surely find more of an adapter than of the base, the intervals apart:"
-        f" {'; '.join(apart)}. Intervals are of 95 %, so that of many attacks on nothing one may come out"
-        " apart by chance."
+        f" {'; '.join(apart)}. A score that is made beside the base's has no control in it, and is held"
+        " against chance. Intervals are of 95 %, so that of many attacks on nothing one may come out apart by"
+        " chance; those of few facts are wide, and how many there are stands with each attack."
     )
 
 
