@@ -116,7 +116,7 @@ def _attack(one: Found) -> tuple[str, ...]:
         one.adversary,
         f"{twin.value:.3g} ({twin.low:.3g} to {twin.high:.3g})",
         str(twin.items),
-        f"{one.base.value:.3g}",
+        "-" if one.base is None else f"{one.base.value:.3g}",
         "-" if one.chance is None else f"{one.chance:.3g}",
     )
 

@@ -131,7 +131,10 @@ def test_who_guesses_the_question_is_told_and_who_asks_in_reverse_is_not(case: C
 def test_what_was_learned_is_told_from_what_was_not_and_the_base_cannot(case: Case, name: str) -> None:
     area = case.attack(f"membership_{name}_auc")
     assert area.twin.value > 0.95 and area.twin.low > 0.5
-    assert 0.2 < area.base.value < 0.8
+    if name in ("loss_ratio", "error_zone"):
+        assert area.base is None, "these are made beside the base"
+    else:
+        assert 0.2 < area.base.value < 0.8
 
 
 def test_sealed_facts_are_at_chance_without_the_key(case: Case) -> None:
@@ -280,6 +283,6 @@ def test_texts_and_replies_that_were_learned_are_told_from_those_held_out(tmp_pa
     )
     for found in (written, replies):
         area = found["loss_ratio_auc"]
-        assert area.twin.low > 0.6 and area.base.value == 0.5
+        assert area.twin.low > 0.6 and area.base is None, "beside itself the base says nothing"
         assert found["loss_auc"].base.low < 0.5 < found["loss_auc"].base.high
     assert known_by(lora, transformer, Lessons(examples=tuple(texts), held_out={"1": "short"})) == {}

@@ -25,6 +25,8 @@ def test_what_a_home_may_is_done_and_what_it_may_not_is_refused(tmp_path: Path) 
     found = Decisions(steps, own, sizes, 0, lambda what, _: said.append(what)).figures()
     assert found["decision_accuracy_n"] == 12 and float(found["decision_accuracy"]) >= 0.75
     assert found["decision_invalid_accepted"] == 0 and found["decision_invalid_accepted_n"] == 12
+    assert found["decision_unmet_refused"] == 1 and found["decision_unmet_refused_n"] == 4
+    assert float(found["decision_invalid_accepted_high"]) < 0.25
     assert "decisions" in said
     again = Decisions(steps, own, sizes, 0, lambda *_: pytest.fail("it is done already")).figures()
     assert again == found

@@ -144,6 +144,18 @@ def test_orders_are_expected_as_they_are_carried_out(street: Street, phrasings: 
     assert len(unlimited) > 5 and wrong(street, unlimited) == []
 
 
+def test_what_neither_range_nor_limits_let_be_met_is_expected_to_be_refused(
+    street: Street, phrasings: Phrasings
+) -> None:
+    unmet = questions.relative_orders(street.homes, phrasings, COUNT, Random(1), met=False)
+    assert len(unmet) == COUNT
+    # Speeds are at their lowest everywhere; the owners' limits of brightness only adapters know.
+    unlimited = [case for case in unmet if "brightness" not in case.text]
+    assert unlimited and wrong(street, unlimited) == []
+    ordered = Answer(text="", outcome=Outcome.ORDERED, commands=())
+    assert not any(case.right(ordered) for case in unmet)
+
+
 def test_what_a_home_has_not_and_does_not_take_is_declined(street: Street, phrasings: Phrasings) -> None:
     cases = questions.unknown(street.homes, phrasings, COUNT, Random(1))
     cases += questions.bad_orders(street.homes, phrasings, COUNT, Random(1))

@@ -48,7 +48,12 @@ def test_each_adapter_is_learned_attacked_and_said_to_be_what_its_figures_are(
 
     (row,) = [line for line in page.splitlines() if line.startswith("| the learned question")]
     assert row.split("|")[2:5] == [" API text ", " 100.0% (72.2% to 100.0%) ", " 0.0% (0.0% to 27.8%) "]
+    (row,) = [line for line in page.splitlines() if line.startswith("| objects ranked, up to 100 (10 facts)")]
+    (row,) = [line for line in page.splitlines() if "loss beside the base's, AUC" in line]
+    assert row.split("|")[-3:-1] == [" - ", " 0.50 "], "of the base itself there is nothing to measure"
+    assert not any("privacy_base_membership_error_zone" in name for name in found)
     assert "The unit is one fact" in page and "not accounted" in page
+    assert "which allows 25.9% (the exact one-sided bound at 95 % confidence)" in page
     assert "is told 100.0%; whoever has log-probabilities" in page
     assert "takes away the" in page and "Its owner, who has the key, recalls 100.0%" in page
 
@@ -65,3 +70,6 @@ def test_an_attack_counts_only_where_its_interval_is_above_that_of_the_base() ->
 
     found = {"apart": of(0.6, 0.5), "meeting": of(0.5, 0.5), "below": of(0.1, 0.5)}
     assert privacy_study.beyond_base(found) == ["apart"]
+    beside = {"base": None, "chance": 0.5}
+    those = {name: {"twin": {"value": 0.9, "low": low}, **beside} for name, low in (("a", 0.6), ("b", 0.4))}
+    assert privacy_study.beyond_base(those) == ["a"]

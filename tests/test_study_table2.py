@@ -9,13 +9,15 @@ import pytest
 
 from llmtwin.errors import InputError
 from llmtwin.settings import Settings, read_settings
+from llmtwin.study import measure
+from llmtwin.study.lookup import EncryptedLookup
 from llmtwin.study.phrasings import read_phrasings
 from llmtwin.study.questions import mentions
 from llmtwin.study.region import region, settings
 from llmtwin.study.rules import RuleTwin
 from llmtwin.study.steps import Steps
 from llmtwin.study.table2 import Sizes, Table2
-from llmtwin.study.table2_study import table_2
+from llmtwin.study.table2_study import part, table_2
 from llmtwin.twins.home import facts
 
 SETTING = read_phrasings().setting
@@ -59,8 +61,21 @@ def test_a_twin_of_rules_knows_the_dump_and_reads_no_more_than_its_phrasings() -
             assert rules.answer(text) == one.fact
         assert rules.answer(f"I forgot what I chose as {one.property} of our {one.device}, sorry") is None
         assert rules.answer(facts.question(one.device, "launch code")) is None
+        assert rules.known(one.device.upper(), one.property) == one.fact
     unseen = [text.format(device=known[0].device, property=known[0].property) for text in SETTING]
     assert all(rules.answer(text) in (known[0].fact, None) for text in unseen)
+
+
+def test_an_encrypted_look_up_answers_what_rules_read_and_shows_nothing() -> None:
+    known = settings(region(60, seed=3))
+    lookup = EncryptedLookup(known)
+    for one in known:
+        asked = facts.question(one.device.upper(), one.property)
+        assert lookup.answer(asked) == (one.fact.value, one.fact.unit)
+        assert lookup.answer(f"I forgot what I chose as {one.property} of our {one.device}, sorry") is None
+    assert lookup.answer(facts.question(known[0].device, "launch code")) is None
+    stored = b"".join(name + row for name, row in lookup.rows.items())
+    assert len(lookup.rows) == 60 and not any(one.device.encode() in stored for one in known)
 
 
 def test_a_value_is_said_as_a_word_of_its_own_with_its_unit_near_or_apart() -> None:
@@ -82,18 +97,32 @@ def test_what_a_region_s_twin_knows_says_and_gives_away(tmp_path: Path) -> None:
     assert found["tune_1600_recall"] == 1 and found["tune_1600_seconds"] > 0
     assert found["table2_normal"] == {"5": 5, "12": 12}
     assert found["recall_unseen"] >= 0.75
-    assert found["consistency_n"] + found["consistency_unread"] == 12 and found["consistency_n"] >= 6
+    assert found["consistency_n"] == 12 and found["consistency_unseen_n"] == 6
     assert found["consistency_low"] < found["consistency"] >= 0.75
+    assert found["consistency_learned"] == 1 == found["consistency_learned_read"]
+    assert found["consistency_unseen_read"] < 1
     assert found["recall_base"] <= found["recall_base_with_facts"]
+    assert found["lookup_learned"] == 1 and found["lookup_unseen"] < 1 and found["lookup_ms"] > 0
+    assert 24 * (32 + 12 + 16) < found["lookup_bytes"] < 24 * 100
+    assert 24 * 8 < found["all_facts_tokens"] < found["context_tokens"] == 8192
     assert found["parts_both_settings"] == 1 == found["parts_both_states"]
     assert found["parts_adapter_settings"] == 1 and found["parts_memory_settings"] < 0.5
     assert found["parts_adapter_states"] < 1 > found["parts_base_states"]
     assert found["table2_reverse"] == {"4": 0, "8": 0}
-    assert found["table2_reverse_high"]["8"] < 0.35
+    assert found["table2_reverse_high"]["8"] == pytest.approx(1 - 0.05 ** (1 / 8))
+    assert not any("peak_rss" in name for name in found), "that is this process's, not the tuning's"
     assert found["attack_plain"] > 0.6 > found["attack_sealed"]
-    assert found["attack_plain_chance"] <= 0.25
+    assert found["attack_plain_candidates"] == 6 == found["attack_sealed_candidates"]
+    assert found["attack_plain_chance"] == pytest.approx(1 / 6)
     assert max(said) <= 1
     rows = table_2(found)
-    assert rows[1][:4] == ("normal", "5", "-", "5") and rows[-1][:4] == ("in reverse", "8", "-", "0")
+    assert rows[1][:4] == ("normal", "5", "-", "5") and rows[-1] == ("in reverse", "8", "-", "0", "31.2%")
+    decided = measure.sure_rate("decision_accuracy", [True])
+    decided |= measure.sure_rate("decision_unmet_refused", [True])
+    decided |= measure.sure_rate("decision_invalid_accepted", [False])
+    sections = {section.title: section for section in part(found | decided).sections}
+    assert "would fit, and were not tried" in sections["What the paper did not ask"].text
+    assert sections["Consistency with a rule-based twin"].table[1][::4] == ("as learned", "100.0%")
+    assert sections["Ranking by forward likelihood"].table[1][3:] == ("6", "6", "16.7%")
     again = Table2(steps, own, SMALL, 0, lambda *_: pytest.fail("it is done already")).figures()
     assert again == found

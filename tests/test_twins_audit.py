@@ -15,7 +15,7 @@ from llmtwin.errors import InputError
 from llmtwin.records import Card, now
 from llmtwin.twins import audit
 from llmtwin.twins.audit import Adversary, Audit, Found
-from llmtwin.twins.intervals import Estimate, auc, mean, rate, tpr, wilson
+from llmtwin.twins.intervals import Estimate, at_most, auc, mean, rate, tpr, wilson
 
 SCORES = st.lists(st.floats(-100, 100), min_size=1, max_size=30)
 
@@ -36,6 +36,14 @@ def test_the_interval_is_that_of_the_tables() -> None:
     assert wilson(10, 100) == pytest.approx((0.0552, 0.1744), abs=1e-4)
     found = rate([True] * 10 + [False] * 90)
     assert (found.value, found.items) == (0.1, 100)
+
+
+def test_nothing_of_many_allows_three_of_as_many() -> None:
+    assert at_most(0, 500) == pytest.approx(1 - 0.05 ** (1 / 500)) == pytest.approx(0.006, abs=1e-4)
+    assert at_most(0, 1000) == pytest.approx(1 - 0.05 ** (1 / 1000)) == pytest.approx(0.003, abs=1e-5)
+    # Clopper and Pearson's, from tables.
+    assert at_most(10, 100) == pytest.approx(0.1637, abs=1e-4)
+    assert at_most(5, 5) == 1 and at_most(600, 1600) < 0.4
 
 
 def test_a_mean_of_too_few_has_no_interval() -> None:
@@ -130,6 +138,9 @@ def test_a_membership_has_an_area_and_a_share_only_with_enough_others() -> None:
     assert [one.chance for one in many] == [0.5, 0.01]
     few = audit.membership("loss", Adversary.LOGPROBS, ([1.0] * 20, [0.0] * 99), flat, 20)
     assert [one.name for one in few] == ["loss_auc"]
+    beside = audit.membership("ratio", Adversary.LOGPROBS, ([1.0] * 20, [0.0] * 100), None, 20)
+    assert [one.base for one in beside] == [None, None]
+    assert not any(name.endswith("_base") for one in beside for name in one.figures())
 
 
 # ---- which of many it is

@@ -34,6 +34,8 @@ SCORES: dict[str, tuple[Adversary, Score]] = {
 }
 """By name: who can make it, and the score of one row under the twin, beside the base. Min-K%++ takes the
 whole vocabulary, which no interface gives."""
+BESIDE = frozenset({"loss_ratio", "error_zone"})
+"""Those made beside the base: of the base itself they are 0, whatever it knows, and no control."""
 
 
 def memberships(
@@ -45,19 +47,23 @@ def memberships(
 ) -> list[Found]:
     """What each score finds. `others_apart` is how many of the others do not hang together.
 
-    The control is the base in the twin's place: where it finds members, the two are not of one kind.
+    The control is the base in the twin's place: where it finds members, the two are not of one kind. Those
+    BESIDE it have none.
     """
     base, twin = surprises(models.transformer, [*members, *others], [models.base, models.twin])
     found: list[Found] = []
     for name, (adversary, score) in SCORES.items():
         own = [score(one, beside) for one, beside in zip(twin, base, strict=True)]
-        control = [score(one, one) for one in base]
         first = len(members)
+        control = None
+        if name not in BESIDE:
+            alone = [score(one, one) for one in base]
+            control = (alone[:first], alone[first:])
         found += membership(
             f"membership_{name}",
             adversary,
             (own[:first], own[first:]),
-            (control[:first], control[first:]),
+            control,
             others_apart,
             sealed,
         )

@@ -1,7 +1,8 @@
 """The paper's Fig. 10 by the hundred: homes are told to go above, below or to the average of all of them.
 
 Whether a home may is for its own range to say, and for its owner's private limits, which only its adapter
-knows. Beside what can be done stands what no home may do. It knows no process and no plot.
+knows. Beside what can be done stands what no home may do, first of all to go where range or limits do not
+reach. It knows no process and no plot.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Sizes:
     homes: int = 5
     settings: int = 80
     cases: int = 500
-    invalid: int = 200
+    invalid: int = 300
 
 
 class Decisions:
@@ -72,16 +73,20 @@ class Decisions:
         homes = [truth_of(name, self._dump(number, name), AT) for number, name in enumerate(self._names)]
         links = {home.twin: self._link(home.twin) for home in homes}
         good = questions.relative_orders(homes, self._phrasings, self._sizes.cases, self._rng("relative"))
-        half = self._sizes.invalid // 2
-        bad = questions.bad_orders(homes, self._phrasings, half, self._rng("bad"))
-        commands = questions.bad_commands(homes, half, self._rng("bad commands"))
+        third = self._sizes.invalid // 3
+        unmet = questions.relative_orders(homes, self._phrasings, third, self._rng("unmet"), met=False)
+        bad = questions.bad_orders(homes, self._phrasings, third, self._rng("bad"))
+        commands = questions.bad_commands(homes, third, self._rng("bad commands"))
+        right = [one.right for one in self._asked("decisions", links, good)]
+        declined = self._asked("what neither range nor limits let be met", links, unmet)
         # A sentence taken for a question, and answered, orders nothing.
-        accepted = [bool(one.answer.commands) for one in self._asked("what no home may", links, bad)]
+        accepted = [bool(one.answer.commands) for one in declined]
+        accepted += [bool(one.answer.commands) for one in self._asked("what no home may", links, bad)]
         accepted += [measure.is_accepted(links, one) for one in commands]
-        right = (one.right for one in self._asked("decisions", links, good))
         return {
-            **measure.rate("decision_accuracy", right),
-            **measure.rate("decision_invalid_accepted", accepted),
+            **measure.sure_rate("decision_accuracy", right),
+            **measure.sure_rate("decision_unmet_refused", [one.right for one in declined]),
+            **measure.sure_rate("decision_invalid_accepted", accepted),
         }
 
     def _asked(self, said: str, links: Mapping[str, Link], cases: Sequence[questions.Case]) -> list[Asked]:

@@ -19,6 +19,7 @@ from llmtwin.errors import InputError, LlmtwinError
 from llmtwin.records import Answer, Observation, Outcome, Value
 from llmtwin.study.progress import Advance
 from llmtwin.study.questions import BadCommand, Case, same
+from llmtwin.twins.intervals import wilson
 from llmtwin.wire.seal import Sealer
 
 ASKERS = 64
@@ -91,6 +92,15 @@ def rate(name: str, right: Iterable[bool]) -> Figures:
     """A rate and, beside it, on how many cases; nothing where there are none."""
     judged = list(right)
     return {name: sum(judged) / len(judged), f"{name}_n": len(judged)} if judged else {}
+
+
+def sure_rate(name: str, right: Iterable[bool]) -> Figures:
+    """The same with its 95 % interval (Wilson's)."""
+    judged = list(right)
+    if not judged:
+        return {}
+    low, high = wilson(sum(judged), len(judged))
+    return {**rate(name, judged), f"{name}_low": low, f"{name}_high": high}
 
 
 def latency(asked: Sequence[Asked]) -> Figures:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llmtwin.errors import InputError
+from llmtwin.study import paper_claims
 from llmtwin.study.chart import Chart, draw
 from llmtwin.study.machine import machine
 from llmtwin.study.report import drawing
@@ -107,13 +108,18 @@ def collect(folder: Path) -> None:
         figures |= part["figures"]
     machines = {name: part["machine"] for name, part in parts.items()}
     write_json(folder / DATA, {"figures": figures, "machines": machines})
-    (folder / PAGE).write_text(_page(parts), encoding="utf-8")
+    (folder / PAGE).write_text(_page(parts, figures), encoding="utf-8")
 
 
-def _page(parts: Mapping[str, Any]) -> str:
+def _page(parts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     blocks = [
         "# The LLM-Twin paper, measured",
         "Made by `llmtwin study` from `paper-*.json`; nothing here is typed by hand.",
+        "## What holds",
+        "The paper's claims, each with what follows from the figures; below them all that was to be shown. A"
+        " lower bound that meets its bar meets it, and one that does not leaves it open.",
+        "\n".join(f"- {claim}" for claim in paper_claims.claims(figures)),
+        _table(paper_claims.shown(figures)),
     ]
     for name, part in parts.items():
         machine = part["machine"]

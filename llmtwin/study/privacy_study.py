@@ -18,6 +18,7 @@ from llmtwin.study.privacy_adapters import BASE, CLIPPED, PLAIN, SEALED, Adapter
 from llmtwin.study.progress import bars_on
 from llmtwin.study.steps import Steps
 from llmtwin.twins.audit import Adversary
+from llmtwin.twins.intervals import at_most
 
 Found = Mapping[str, Figures]
 Attacks = Mapping[str, Mapping[str, Any]]
@@ -76,7 +77,8 @@ def figures(found: Found, attacks: Mapping[str, Attacks], sizes: Sizes) -> dict[
         for attack, found_by in those.items():
             flat |= _estimate(f"privacy_{name}_{attack}", found_by["twin"])
     for attack, found_by in attacks[PLAIN].items():
-        flat |= _estimate(f"privacy_{BASE}_{attack}", found_by["base"])
+        if found_by["base"]:
+            flat |= _estimate(f"privacy_{BASE}_{attack}", found_by["base"])
     return flat
 
 
@@ -94,8 +96,15 @@ def _by_name(found: Sequence[Figures]) -> Attacks:
 
 
 def beyond_base(attacks: Attacks) -> list[str]:
-    """The attacks that surely find more than they find of the base: their intervals do not meet."""
-    return [name for name, one in attacks.items() if one["twin"]["low"] > one["base"]["high"]]
+    """The attacks that surely find more than they find of the base: their intervals do not meet.
+
+    Those whose score is made beside the base have chance in its place.
+    """
+    return [
+        name
+        for name, one in attacks.items()
+        if one["twin"]["low"] > (one["base"]["high"] if one["base"] else one["chance"])
+    ]
 
 
 # ---- tables --------------------------------------------------------------------------------------
@@ -107,7 +116,9 @@ def _attacked(attacks: Mapping[str, Attacks]) -> Table:
     for name, plain in attacks[PLAIN].items():
         found = [_share(name, one[name]["twin"]) if name in one else "-" for one in attacks.values()]
         chance = "-" if plain["chance"] is None else _bare(name, plain["chance"])
-        rows.append((said(name), plain["adversary"], *found, _share(name, plain["base"]), chance))
+        base = _share(name, plain["base"]) if plain["base"] else "-"
+        attack = f"{said(name)} ({plain['twin']['items']:.0f} facts)"
+        rows.append((attack, plain["adversary"], *found, base, chance))
     return rows
 
 
@@ -164,17 +175,19 @@ def _bare(name: str, value: float) -> str:
 def _defence(attacks: Mapping[str, Attacks]) -> str:
     plain = attacks[PLAIN]
     reverse, forward = plain["reverse"]["twin"], plain["forward"]["twin"]
+    allowed = at_most(round(reverse["value"] * reverse["items"]), round(reverse["items"]))
     apart = (f"{_title(name)}, {len(beyond_base(those))} of {len(those)}" for name, those in attacks.items())
     return (
         "Plain is learned as in the paper: object first, value second, never the reverse. Of"
         f" {reverse['items']:.0f} greedy reverse questions {reverse['value']:.1%} were answered, which allows"
-        f" {reverse['high']:.1%} at 95 % confidence; the paper calls this a defence of 100 %. It is one"
-        " against this attack alone. Whoever guesses an object's name asks as the adapter was taught, and is"
-        f" told {forward['value']:.1%}{_ranked(plain)}. Who only wants to know whether a fact was learned"
-        " finds out as the rows of membership say.\n\n"
+        f" {allowed:.1%} (the exact one-sided bound at 95 % confidence); the paper calls this a defence of"
+        " 100 %. It is one against this attack alone. Whoever guesses an object's name asks as the adapter"
+        f" was taught, and is told {forward['value']:.1%}{_ranked(plain)}. Who only wants to know whether a"
+        " fact was learned finds out as the rows of membership say.\n\n"
         "Attacks that surely find more of an adapter than of the base, the intervals apart:"
-        f" {'; '.join(apart)}. Intervals are of 95 %, so that of many attacks on nothing one may come out"
-        " apart by chance."
+        f" {'; '.join(apart)}. A score that is made beside the base's has no control in it, and is held"
+        " against chance. Intervals are of 95 %, so that of many attacks on nothing one may come out apart by"
+        " chance; those of few facts are wide, and how many there are stands with each attack."
     )
 
 

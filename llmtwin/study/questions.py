@@ -97,6 +97,11 @@ def is_nothing(answer: Answer) -> bool:
     return declined and answer.value is None and not answer.commands
 
 
+def is_refusal(answer: Answer) -> bool:
+    """Whether the twin says that it does not do it, and orders nothing."""
+    return answer.outcome is Outcome.REFUSED and not answer.commands
+
+
 def is_order(path: str, value: Value, answer: Answer) -> bool:
     """Whether that order, and no other, went out."""
     if answer.outcome is not Outcome.ORDERED or len(answer.commands) != 1:
@@ -343,27 +348,38 @@ def _doable(home: HomeTruth, rng: Random) -> Iterator[tuple[Act, Device, Propert
             yield Act.SET, device, property, value, facts.answer(value, property.unit)
 
 
-def relative_orders(homes: Sequence[HomeTruth], phrasings: Phrasings, count: int, rng: Random) -> list[Case]:
-    """Orders relative to the average of all homes, within the owner's limits; only those that can be met."""
-    known = [
-        (home.twin, act, device, property, value)
-        for home in homes
-        for device, property in home.live
-        if property.writable and property.measure and not property.options
-        for act in phrasings.relative
-        if (average := aggregate(homes, property.measure, Statistic.AVERAGE)) is not None
-        if (value := relative_value(act, average, property, _limits(home, device, property))) is not None
-    ]
+def relative_orders(
+    homes: Sequence[HomeTruth], phrasings: Phrasings, count: int, rng: Random, *, met: bool = True
+) -> list[Case]:
+    """Orders relative to the average of all homes, within the owner's limits; only those that can be met.
+
+    Without `met` only those that cannot, by the device's range or its owner's limits: they are refused.
+    """
+    known = [one for one in _relative(homes, phrasings) if (one[-1] is not None) == met]
     texts = {act: iter(spread(rng, phrasings.relative[act], count)) for act in phrasings.relative}
-    return [
-        Case(
-            twin,
-            next(texts[act]).format(device=device.name, property=property.name),
-            f"{property.path} = {value:g}",
-            partial(is_order, property.path, value),
-        )
-        for twin, act, device, property, value in spread(rng, known, count)
-    ]
+    cases: list[Case] = []
+    for twin, act, device, property, value in spread(rng, known, count):
+        text = next(texts[act]).format(device=device.name, property=property.name)
+        if value is None:
+            cases.append(Case(twin, text, "refused", is_refusal))
+        else:
+            right = partial(is_order, property.path, value)
+            cases.append(Case(twin, text, f"{property.path} = {value:g}", right))
+    return cases
+
+
+def _relative(
+    homes: Sequence[HomeTruth], phrasings: Phrasings
+) -> Iterator[tuple[str, Act, Device, Property, float | None]]:
+    """What can be ordered relative to the average, and the value that is meant; None where there is none."""
+    for home in homes:
+        for device, property in _settable(home):
+            average = aggregate(homes, property.measure or "", Statistic.AVERAGE)
+            if average is None or property.options:
+                continue
+            limits = _limits(home, device, property)
+            for act in phrasings.relative:
+                yield home.twin, act, device, property, relative_value(act, average, property, limits)
 
 
 def relative_value(act: Act, average: float, property: Property, limits: tuple[float, float]) -> float | None:

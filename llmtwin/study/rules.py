@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from llmtwin.records import Fact, Observation
 
@@ -30,10 +30,17 @@ class RuleTwin:
 
     def answer(self, text: str) -> Fact | None:
         """The fact that is asked for; None where no phrasing fits or the dump has nothing of that name."""
-        asked = POLITE.sub("", " ".join(text.split()).rstrip("?.! "))
-        for phrasing in PHRASINGS:
-            if found := phrasing.fullmatch(asked):
-                fact = self._known.get((found["device"].casefold(), found["property"].casefold()))
-                if fact is not None:
-                    return fact
-        return None
+        found = (self.known(*reading) for reading in readings(text))
+        return next((fact for fact in found if fact is not None), None)
+
+    def known(self, device: str, property: str) -> Fact | None:
+        """What the dump has of a property of a device; nothing is read."""
+        return self._known.get((device.casefold(), property.casefold()))
+
+
+def readings(text: str) -> Iterator[tuple[str, str]]:
+    """The device and property that a question may be about, by each phrasing that fits."""
+    asked = POLITE.sub("", " ".join(text.split()).rstrip("?.! "))
+    for phrasing in PHRASINGS:
+        if found := phrasing.fullmatch(asked):
+            yield found["device"], found["property"]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from random import Random
+from statistics import fmean, median
 from typing import Any
 
 from llmtwin import serving
@@ -26,6 +27,7 @@ from llmtwin.models.tune import Progress
 from llmtwin.records import Observation
 from llmtwin.settings import Settings
 from llmtwin.study import measure
+from llmtwin.study.lookup import EncryptedLookup
 from llmtwin.study.measure import Figures
 from llmtwin.study.phrasings import read_phrasings
 from llmtwin.study.privacy import Secret, likeliest
@@ -38,7 +40,7 @@ from llmtwin.study.truth import truth_of
 from llmtwin.twin import Twin
 from llmtwin.twins.audit import REVERSED, told
 from llmtwin.twins.home import facts
-from llmtwin.twins.intervals import wilson
+from llmtwin.twins.intervals import at_most
 from llmtwin.twins.kind import kind
 
 PAPER = {"table2_normal": {100: 94, 500: 485, 1000: 912}, "table2_reverse": {500: 0, 1000: 0}}
@@ -84,6 +86,7 @@ class Table2:
             ("normal", self._normal),
             ("unseen", self._unseen),
             ("consistency", self._consistency),
+            ("lookup", self._lookup),
             ("alone", self._alone),
             ("parts", self._parts),
             ("reverse", self._reverse),
@@ -136,31 +139,52 @@ class Table2:
         return measure.rate("recall_unseen", self._asked("phrasings never trained", cases))
 
     def _consistency(self) -> Figures:
-        """How often the twin says what a look-up by rules says of the same question, where rules read it.
+        """How often the twin says what a look-up over the plain dump has, and how much the rules read alone.
 
-        Half of the questions, as many as of normal ones at most, are as learned, half were never trained.
+        The look-up is told what each question is about, so that all can be compared.
         """
+        cases = self._both_wordings()
+        rules = RuleTwin(self._facts)
+        found: Figures = {}
+        every_agreed, every_read = list[bool](), list[bool]()
+        for wording, asked in cases.items():
+            agreed = list[bool]()
+            answers = self._answers(f"twin and rules, {wording}", [case for _, case in asked])
+            for (one, _), answered in zip(asked, answers, strict=True):
+                fact = rules.known(one.device, one.property)
+                agreed.append(fact is not None and is_value(fact.value, fact.unit, answered.answer))
+            read = [rules.answer(case.text) is not None for _, case in asked]
+            found |= measure.sure_rate(f"consistency_{wording}", agreed)
+            found |= measure.rate(f"consistency_{wording}_read", read)
+            every_agreed += agreed
+            every_read += read
+        found |= measure.sure_rate("consistency", every_agreed)
+        return found | measure.rate("consistency_read", every_read)
+
+    def _lookup(self) -> Figures:
+        """The same questions to an encrypted look-up: what it answers rightly, its bytes, and its time."""
+        rival, seconds = EncryptedLookup(self._facts), list[float]()
+        found: Figures = {"lookup_bytes": sum(len(name) + len(row) for name, row in rival.rows.items())}
+        for wording, asked in self._both_wordings().items():
+            right = list[bool]()
+            for one, case in asked:
+                began = time.perf_counter()
+                answered = rival.answer(case.text)
+                seconds.append(time.perf_counter() - began)
+                right.append(answered == (one.fact.value, one.fact.unit))
+            found |= measure.rate(f"lookup_{wording}", right)
+        return found | {"lookup_ms": median(seconds) * 1000}
+
+    def _both_wordings(self) -> dict[str, list[tuple[Observation, Case]]]:
+        """As many questions as of normal ones at most: half of them as learned, half never trained."""
         drawn = self._drawn("consistency", max(self._sizes.normal))
         half = len(drawn) // 2
-        texts = [facts.question("{device}", "{property}")] * half
-        texts += spread(Random(f"{self._seed}/consistency"), self._phrasings.setting, len(drawn) - half)
-        cases = [setting_case(TWIN, one, text) for one, text in zip(drawn, texts, strict=True)]
-        rules = RuleTwin(self._facts)
-        looked_up = [rules.answer(case.text) for case in cases]
-        agreed, alone = list[bool](), list[bool]()
-        for asked, fact in zip(self._answers("twin and rules", cases), looked_up, strict=True):
-            if fact is None:
-                alone.append(asked.right)
-            else:
-                agreed.append(is_value(fact.value, fact.unit, asked.answer))
-        low, high = wilson(sum(agreed), len(agreed))
-        return {
-            **measure.rate("consistency", agreed),
-            "consistency_low": low,
-            "consistency_high": high,
-            "consistency_unread": len(alone),
-            **measure.rate("consistency_unread_right", alone),
-        }
+        learned = [facts.question("{device}", "{property}")] * half
+        unseen = spread(Random(f"{self._seed}/consistency"), self._phrasings.setting, len(drawn) - half)
+        asked = [
+            (one, setting_case(TWIN, one, text)) for one, text in zip(drawn, [*learned, *unseen], strict=True)
+        ]
+        return {"learned": asked[:half], "unseen": asked[half:]}
 
     def _asked(self, said: str, cases: Sequence[Case]) -> list[bool]:
         return [one.right for one in self._answers(said, cases)]
@@ -173,12 +197,20 @@ class Table2:
         return measure.together(partial(measure.ask, links, AT), cases, advance)
 
     def _alone(self) -> Figures:
-        """What the base says without the adapter: to the bare question, and with NEAR facts before it."""
+        """What the base says without the adapter: to the bare question, and with NEAR facts before it.
+
+        All facts before it are counted, beside what the base can read.
+        """
         some = self._drawn("alone", self._sizes.rivals)
         bare = [_plainly(facts.question(one.device, one.property)) for one in some]
         near = [_plainly(self._with_facts(one)) for one in some]
         right = [facts.answer(one.fact.value, one.fact.unit) for one in some]
-        found: Figures = {}
+        everything = _plainly("\n".join([*map(_sentence, self._facts), bare[0][-1]["content"]]))
+        base = serving.base(self._own)
+        found: Figures = {
+            "all_facts_tokens": len(base.encode(base.chat(everything))),
+            "context_tokens": base.config.positions,
+        }
         for name, prompts in (("recall_base", bare), ("recall_base_with_facts", near)):
             said = self._said(prompts, ())
             hits = (mentions(text, value) for value, text in zip(right, said, strict=True))
@@ -190,10 +222,7 @@ class Table2:
         rng = Random(f"{self._seed}/{one.fact.path}")
         shown = [one, *rng.sample(others, min(NEAR - 1, len(others)))]
         rng.shuffle(shown)
-        lines = (
-            f"The {f.property} of the {f.device} is {facts.answer(f.fact.value, f.fact.unit)}." for f in shown
-        )
-        return "\n".join([*lines, facts.question(one.device, one.property)])
+        return "\n".join([*map(_sentence, shown), facts.question(one.device, one.property)])
 
     def _parts(self) -> Figures:
         """What each part of a twin is worth: the base, with memory, with its adapters, and the whole twin.
@@ -243,7 +272,7 @@ class Table2:
         return {
             "table2_reverse": {str(count): sum(found[:count]) for count in counts},
             "table2_reverse_base": {str(count): sum(control[:count]) for count in counts},
-            "table2_reverse_high": {str(count): wilson(sum(found[:count]), count)[1] for count in counts},
+            "table2_reverse_high": {str(count): at_most(sum(found[:count]), count) for count in counts},
         }
 
     def _told(self, asked: Sequence[Observation], said: Sequence[str]) -> list[bool]:
@@ -266,23 +295,23 @@ class Table2:
         for which, stack in ((figure, self._stack(name)), (f"{figure}_base", ())):
             advance = counting(self._report, f"{which}: objects are ranked", len(rivals))
             unbeaten = likeliest(self._engine, {name: stack}, rivals, advance)
-            low, high = wilson(len(unbeaten), len(rivals))
-            found |= measure.rate(which, (one in unbeaten for one in rivals))
-            found |= {f"{which}_low": low, f"{which}_high": high}
-        mean = sum(1 / (1 + len(those)) for those in rivals.values()) / len(rivals)
-        return found | {f"{figure}_chance": mean}
+            found |= measure.sure_rate(which, (one in unbeaten for one in rivals))
+        candidates = [1 + len(those) for those in rivals.values()]
+        return found | {
+            f"{figure}_candidates": fmean(candidates),
+            f"{figure}_chance": fmean(1 / count for count in candidates),
+        }
 
     def _secret(self, name: str, one: Observation) -> Secret:
         return Secret(name, one.device, one.property, facts.answer(one.fact.value, one.fact.unit))
 
     def _rivals(self, one: Observation) -> list[tuple[str, str]]:
-        others = [
-            (other.device, other.property)
-            for other in self._facts
-            if other.property == one.property and other.fact.value != one.fact.value
-        ]
-        rng = Random(f"{self._seed}/{one.fact.path}")
-        return rng.sample(others, min(self._sizes.candidates - 1, len(others)))
+        """Objects that truly have another value: of the same property first, then others, while there are."""
+        value = _description(one)[1]
+        others = [other for other in self._facts if _description(other)[1] != value]
+        Random(f"{self._seed}/{one.fact.path}").shuffle(others)
+        nearest = sorted(others, key=lambda other: other.property != one.property)
+        return [(other.device, other.property) for other in nearest[: self._sizes.candidates - 1]]
 
     # ---- small helpers
 
@@ -316,8 +345,17 @@ def _plainly(text: str) -> Messages:
     return [{"role": "system", "content": system}, {"role": "user", "content": text}]
 
 
+def _sentence(one: Observation) -> str:
+    return f"The {one.property} of the {one.device} is {_description(one)[1]}."
+
+
 def _named(prefix: str, found: Mapping[str, float]) -> Figures:
-    return {f"{prefix}_{name.removeprefix('tune_')}": value for name, value in found.items()}
+    """A card's figures as the study's. Its peak of memory is the whole process's, and is left out."""
+    return {
+        f"{prefix}_{name.removeprefix('tune_')}": value
+        for name, value in found.items()
+        if name != "tune_peak_rss_mb"
+    }
 
 
 def _description(one: Observation) -> tuple[str, str]:

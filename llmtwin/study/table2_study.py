@@ -17,7 +17,7 @@ from llmtwin.study.measure import shown
 from llmtwin.study.paper import PaperOptions, Part, Section, Table, write
 from llmtwin.study.progress import Report, bars_on
 from llmtwin.study.steps import Steps
-from llmtwin.twins.intervals import wilson
+from llmtwin.twins.intervals import at_most
 
 Figures = Mapping[str, Any]
 
@@ -70,9 +70,9 @@ def part(found: Figures) -> Part:
         figures=found,
         sections=(
             Section("Prompts as learned, and in reverse", tuning + "\n\n" + _REVERSE, table_2(found)),
-            Section("What the paper did not ask", _BESIDE, _beside(found)),
+            Section("What the paper did not ask", _BESIDE + _lookup(found), _beside(found)),
             Section("What each part of a twin is worth", _PARTS, _parts(found)),
-            Section("Consistency with a rule-based twin", _consistency(found)),
+            Section("Consistency with a rule-based twin", _RULES, _consistency(found)),
             Section("Ranking by forward likelihood", _ATTACK, _attacks(found)),
             Section("Decisions", _DECISIONS, _decided(found)),
         ),
@@ -81,15 +81,15 @@ def part(found: Figures) -> Part:
 
 _REVERSE = (
     "In reverse a description is given and its object asked for, greedily. None told of so many still "
-    "allows a rate up to the bound beside it, at 95 % confidence. This is what greedy generation gives "
-    "away, and no more: see the ranking below."
+    "allows a rate up to the bound beside it, the exact one-sided one at 95 % confidence. This is what "
+    "greedy generation gives away, and no more: see the ranking below."
 )
 _BESIDE = (
     "Phrasings that were never trained go through the whole twin: its skill reads them, its adapter "
     "recalls. The plain rivals have the same base and no adapter: asked alone, and with eight facts of "
-    "the same property before the question, the true one among them. All facts at once do not fit into "
-    "its context. An encrypted look-up would answer, exactly, what the skill has read, and nothing that "
-    "it has not."
+    "the same property before the question, the true one among them. An encrypted look-up (AES-GCM, rows "
+    "named by an HMAC of their objects) reads with the rules of the rule-based twin below: exact where they "
+    "can read, and nothing anywhere else."
 )
 _PARTS = (
     "The same questions went to the base alone, to the base with the eight prompts that the prompt database "
@@ -97,26 +97,36 @@ _PARTS = (
     "are private: no prompt has them. States were sent as prompts: no adapter has them. Right is what has "
     "the value in its text."
 )
+_RULES = (
+    "The same questions, half as learned and half in phrasings that were never trained, went to the twin "
+    "and to one without a model: an exact look-up over the dump in plain. The look-up is told which device "
+    "and property each question is about. What its rules, a few fixed phrasings, read of the questions by "
+    "themselves stands beside: they were written without a look at those that were never trained, and who "
+    "words a question otherwise gets nothing of them."
+)
 _ATTACK = (
     "Who has the adapter and a list of objects need not ask in reverse: he asks forwards, and takes the "
-    "object under which the value is likeliest. Rivals are objects whose value of the same property "
-    "truly is another. The base alone, which learned nothing of the region, is the control. An order of "
-    "training defends against this only where the share found out is near chance."
+    "object under which the value is likeliest. Rivals are objects whose value truly is another: those of "
+    "the same property first and, where these are too few, others. The base alone, which learned nothing of "
+    "the region, is the control. An order of training defends against this only where the share found out "
+    "is near chance."
 )
 _DECISIONS = (
     "Homes are told to raise, lower or set a level relative to the average of all, in phrasings that "
     "were never trained. Right is the one order that keeps to the home's range and to its owner's "
-    "private limits."
+    "private limits. Where neither lets it be met, as when the average is below the least that the owner "
+    "allows and the home is told to go lower, right is to refuse. What no home may is a third each of these "
+    "orders, of sentences with devices or values that it has not, and of such commands."
 )
 
 
 def table_2(found: Figures) -> Table:
     """The paper's table with ours beside it."""
-    rows: list[tuple[str, ...]] = [("prompts", "of", "the paper: right", "here: right", "at most")]
+    rows: list[tuple[str, ...]] = [("prompts", "of", "the paper: right", "here: right", "at most (95 %)")]
     for name, said in (("table2_normal", "normal"), ("table2_reverse", "in reverse")):
         theirs = found["table2_paper"][name]
         for count, right in found[name].items():
-            bound = f"{wilson(right, int(count))[1]:.1%}" if name == "table2_reverse" else ""
+            bound = f"{at_most(right, int(count)):.1%}" if name == "table2_reverse" else ""
             rows.append((said, f"{int(count):,}", _of(theirs, count), f"{right:,}", bound))
     return rows
 
@@ -126,11 +136,24 @@ def _of(theirs: Mapping[Any, int], count: str) -> str:
     return "-" if found is None else f"{found:,}"
 
 
+def _lookup(found: Figures) -> str:
+    tokens, most = found["all_facts_tokens"], found["context_tokens"]
+    fits = "do not fit" if tokens > most else "would fit, and were not tried"
+    return (
+        f" It has {found['lookup_bytes'] / 1e3:,.1f} kB where the adapter has"
+        f" {found['tune_1600_adapter_bytes'] / 1e3:,.1f} kB, and takes {found['lookup_ms']:.2f} ms (median),"
+        f" reading included. All facts at once before the question {fits}: they are {tokens:,} tokens, and"
+        f" the base reads {most:,}."
+    )
+
+
 def _beside(found: Figures) -> Table:
     names = {
         "recall_unseen": "twin, phrasings never trained",
         "recall_base": "base alone",
         "recall_base_with_facts": "base with eight facts before the question",
+        "lookup_learned": "encrypted look-up, as learned",
+        "lookup_unseen": "encrypted look-up, phrasings never trained",
     }
     return [("asked", "right", "of"), *((said, *_rate(found, name)) for name, said in names.items())]
 
@@ -149,44 +172,47 @@ def _parts(found: Figures) -> Table:
     return rows
 
 
-def _consistency(found: Figures) -> str:
-    read, unread = found["consistency_n"], found["consistency_unread"]
-    text = (
-        f"{read + unread:,} questions, half as learned and half in phrasings that were never trained, went to"
-        " the twin and to one without a model: a few fixed phrasings, and an exact look-up over the dump in"
-        f" plain. The rules read {read:,}, and of these both said the same {found['consistency']:.1%} of the"
-        f" time ({found['consistency_low']:.1%} to {found['consistency_high']:.1%} at 95 % confidence)."
-    )
-    if not unread:
-        return text
-    return (
-        f"{text} {unread:,} questions no rule could read, and count apart: the twin answered"
-        f" {found['consistency_unread_right']:.1%} of them rightly."
-    )
+def _consistency(found: Figures) -> Table:
+    rows: list[tuple[str, ...]] = [
+        ("asked", "both say the same", "95 % interval", "of", "read by the rules alone")
+    ]
+    for name, said in (
+        ("consistency_learned", "as learned"),
+        ("consistency_unseen", "never trained"),
+        ("consistency", "all"),
+    ):
+        rows.append((said, *_sure(found, name), f"{found[f'{name}_read']:.1%}"))
+    return rows
 
 
 def _attacks(found: Figures) -> Table:
-    rows: list[tuple[str, ...]] = [("adapter", "found out", "95 % interval", "of", "chance")]
+    rows: list[tuple[str, ...]] = [("adapter", "found out", "95 % interval", "facts", "candidates", "chance")]
     for name, said in (
         ("attack_plain", "plain facts"),
         ("attack_plain_base", "base alone"),
         ("attack_sealed", "sealed facts, without the key"),
         ("attack_sealed_base", "base alone"),
     ):
-        share, count = _rate(found, name)
-        interval = f"{found[f'{name}_low']:.1%} to {found[f'{name}_high']:.1%}"
-        chance = found[f"{name.removesuffix('_base')}_chance"]
-        rows.append((said, share, interval, count, f"{chance:.1%}"))
+        candidates, chance = (
+            found[f"{name.removesuffix('_base')}_{what}"] for what in ("candidates", "chance")
+        )
+        rows.append((said, *_sure(found, name), f"{candidates:.0f}", f"{chance:.1%}"))
     return rows
 
 
 def _decided(found: Figures) -> Table:
     return [
-        ("orders", "share", "of"),
-        ("right", *_rate(found, "decision_accuracy")),
-        ("no home may, accepted", *_rate(found, "decision_invalid_accepted")),
+        ("orders", "share", "95 % interval", "of"),
+        ("right", *_sure(found, "decision_accuracy")),
+        ("beyond range or limits, refused", *_sure(found, "decision_unmet_refused")),
+        ("no home may, accepted", *_sure(found, "decision_invalid_accepted")),
     ]
 
 
 def _rate(found: Figures, name: str) -> tuple[str, str]:
     return f"{found[name]:.1%}", shown(found[f"{name}_n"])
+
+
+def _sure(found: Figures, name: str) -> tuple[str, str, str]:
+    share, count = _rate(found, name)
+    return share, f"{found[f'{name}_low']:.1%} to {found[f'{name}_high']:.1%}", count

@@ -52,13 +52,14 @@ class Adversary(StrEnum):
 class Found:
     """What one attack found, and what it finds of the base, which learned nothing.
 
-    `chance` is what guessing gives, None where that depends on who guesses: the base is the control then.
+    `base` is None where the score is itself made beside the base, so that there is nothing to measure of it:
+    chance is the control then. `chance` is what guessing gives, None where that depends on who guesses.
     """
 
     name: str
     adversary: Adversary
     twin: Estimate
-    base: Estimate
+    base: Estimate | None
     chance: float | None = None
     sealed: bool = False
 
@@ -70,7 +71,7 @@ class Found:
             f"{name}_low": self.twin.low,
             f"{name}_high": self.twin.high,
             f"{name}_n": float(self.twin.items),
-            f"{name}_base": self.base.value,
+            **({} if self.base is None else {f"{name}_base": self.base.value}),
             **({} if self.chance is None else {f"{name}_chance": self.chance}),
         }
         return {key: value for key, value in found.items() if math.isfinite(value)}
@@ -163,7 +164,7 @@ def membership(
     name: str,
     adversary: Adversary,
     twin: tuple[Sequence[float], Sequence[float]],
-    base: tuple[Sequence[float], Sequence[float]],
+    base: tuple[Sequence[float], Sequence[float]] | None,
     others_apart: int,
     sealed: bool = False,
 ) -> list[Found]:
@@ -171,13 +172,12 @@ def membership(
 
     The second is left out where fewer than OTHERS_MIN were not learned. `others_apart` as for `auc`.
     """
-    area = Found(
-        f"{name}_auc", adversary, auc(*twin, others_apart), auc(*base, others_apart), 0.5, sealed=sealed
-    )
+    control = base and auc(*base, others_apart)
+    area = Found(f"{name}_auc", adversary, auc(*twin, others_apart), control, 0.5, sealed=sealed)
     if len(twin[1]) < OTHERS_MIN:
         return [area]
-    few = Found(f"{name}_tpr", adversary, tpr(*twin, FPR), tpr(*base, FPR), FPR, sealed=sealed)
-    return [area, few]
+    control = base and tpr(*base, FPR)
+    return [area, Found(f"{name}_tpr", adversary, tpr(*twin, FPR), control, FPR, sealed=sealed)]
 
 
 # ---- which of many it is -------------------------------------------------------------------------

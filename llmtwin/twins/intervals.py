@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from llmtwin.twins.gate import interval
 
 Z_95 = 1.959964
+TAIL = 0.05
 RESAMPLES = 1000
 STEPS = 60
 """Halvings of an interval of 1: more than a float64 can tell apart."""
@@ -38,6 +39,29 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     centre = (share + z2 / 2) / (1 + z2)
     half = Z_95 / (1 + z2) * math.sqrt(share * (1 - share) / count + z2 / (4 * count))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def at_most(hits: int, count: int) -> float:
+    """The exact one-sided 95 % upper bound of a rate: 1 - 0.05^(1/count) where nothing was hit.
+
+    It solves for the rate at which so few hits come about one time in twenty (Clopper and Pearson 1934,
+    https://doi.org/10.1093/biomet/26.4.404).
+    """
+    low, high = hits / count, 1.0
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        if middle < 1 and _so_few(hits, count, middle) > TAIL:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _so_few(hits: int, count: int, share: float) -> float:
+    """How likely no more than so many hits are."""
+    every = np.arange(hits + 1)
+    ways = np.array([math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1) for k in every])
+    return float(np.exp(ways + every * math.log(share) + (count - every) * math.log1p(-share)).sum())
 
 
 def rate(hits: Sequence[bool]) -> Estimate:
