@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -179,6 +180,55 @@ def test_an_export_downloaded_again_has_the_same_items(tmp_path: Path) -> None:
     assert first.items == read([substack(tmp_path / "export (1).zip")], NOBODY).items
 
 
+def unpacked(archive: Path, folder: Path) -> Path:
+    """The folder into which the archive is unpacked, as browsers do by themselves."""
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(folder)
+    archive.unlink()
+    return folder
+
+
+@pytest.mark.parametrize("among", [".", "notes"])
+def test_an_unpacked_export_is_read_as_the_archive_and_other_files_as_notes(
+    tmp_path: Path, among: str
+) -> None:
+    medium = write_zip(
+        tmp_path / "medium.zip",
+        {
+            "README.html": "<p>About",
+            "ips/ips-0001.html": "<p>192.0.2.1",
+            "highlights/highlights-0001.html": "<p>Others",
+            "posts/2024-05-01_It-s-one-1.html": MEDIUM.format(title="It’s one", text=STYLE),
+        },
+    )
+    packed = read([medium, substack(tmp_path / "export.zip")], NOBODY)
+    home = tmp_path / among
+    unpacked(medium, home / "medium")
+    unpacked(tmp_path / "export.zip", home / "newsletter")
+    (home / "medium" / "mine.md").write_text("A note")
+    found = read([tmp_path], NOBODY)
+    assert found.items == (*packed.items, *(item for item in found.items if item.source == "notes"))
+    assert [item.text for item in found.items if item.source == "notes"] == ["A note"]
+    assert reasons(found) == reasons(packed)
+
+
+def test_folders_that_only_look_like_an_export_are_notes(tmp_path: Path) -> None:
+    for name in ("Articles/one.html", "posts/two.html", "profile/three.html"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("<p>Words")
+    found = read([tmp_path], NOBODY)
+    assert [item.source for item in found.items] == ["notes"] * 3 and not found.skipped
+
+
+def test_a_broken_list_of_posts_does_not_keep_the_rest_from_being_read(tmp_path: Path) -> None:
+    folder = unpacked(substack(tmp_path / "export.zip"), tmp_path / "newsletter")
+    (folder / "posts.csv").write_text("post_id\n" + "x" * 200_000)
+    (tmp_path / "mine.md").write_text("A note")
+    found = read([tmp_path], NOBODY)
+    assert [item.text for item in found.items] == ["A note"]
+    assert "the list in the export is broken" in reasons(found)["newsletter"]
+
+
 @PROPERTIES
 @given(lines)
 def test_posts_keep_their_style(tmp_path: Path, said: list[str]) -> None:
@@ -337,6 +387,8 @@ def test_a_chat_is_told_from_its_text_and_named_after_its_archive(tmp_path: Path
     (tmp_path / "a.txt").write_text("1/1/24 was a good day.\nIt's true.")
     chat, note = read([tmp_path], NOBODY).items[0], read([tmp_path], NOBODY).items[-1]
     assert (chat.source, chat.text) == ("whatsapp", TURNS[0][0]) and note.source == "notes"
+    unpacked(tmp_path / "WhatsApp Chat - Bob.zip", tmp_path / "WhatsApp Chat - Bob")
+    assert chat in read([tmp_path], NOBODY).items
     assert is_chat(IPHONE) and is_chat(ANDROID_US) and not is_chat("10:15 - Ann Lee: no date")
 
 
