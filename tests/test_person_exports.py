@@ -342,11 +342,24 @@ def test_ones_own_messages_are_items_and_the_others_context(export: str) -> None
         ("[31.12.2023 klo 22.15.30] ", "2023-12-31 22:15:30"),
         ("31/12/2023 22:15 - ", "2023-12-31 22:15:00"),
         ("31-12-2023 22:15 - ", "2023-12-31 22:15:00"),
+        ("[2023/12/31 下午10:15:30] ", "2023-12-31 22:15:30"),
+        ("[2023/12/31 上午10:15:30] ", "2023-12-31 10:15:30"),
+        ("2023/12/31 凌晨12:05 - ", "2023-12-31 00:05:00"),
+        ("2023年12月31日 下午10:15 - ", "2023-12-31 22:15:00"),
+        ("2023. 12. 31. 오후 10:15, ", "2023-12-31 22:15:00"),
+        ("[2023. 12. 31. 오전 10:15:30] ", "2023-12-31 10:15:30"),
+        ("2023. 12. 31. 오후 10:15 - ", "2023-12-31 22:15:00"),
+        ("\u200f٣١\u200f/١٢\u200f/٢٠٢٣، ١٠:١٥ م - ", "2023-12-31 22:15:00"),
+        ("31/12/23, 10:15 μ.μ. - ", "2023-12-31 22:15:00"),
+        ("31/12/23, 10:15 अपराह्न - ", "2023-12-31 22:15:00"),
+        ("31.12.23 kl. 22.15 - ", "2023-12-31 22:15:00"),
+        ("31.12.23, 22:15 Uhr - ", "2023-12-31 22:15:00"),
     ],
 )
 def test_dates_are_read_as_phones_write_them(stamp: str, expected: str) -> None:
-    (item,) = read_chat("x.txt", f"{stamp}Ann Lee: It's me\n", ANN).items
-    assert f"{item.date:%Y-%m-%d %H:%M:%S}" == expected and item.text == "It's me"
+    said = f"{stamp}Ann Lee{' ' if stamp.endswith(', ') else ''}: It's me\n"
+    (item,) = read_chat("x.txt", said, ANN).items
+    assert is_chat(said) and f"{item.date:%Y-%m-%d %H:%M:%S}" == expected and item.text == "It's me"
 
 
 def test_days_and_months_are_told_apart_by_time_going_forward() -> None:
@@ -390,6 +403,18 @@ def test_a_chat_is_told_from_its_text_and_named_after_its_archive(tmp_path: Path
     unpacked(tmp_path / "WhatsApp Chat - Bob.zip", tmp_path / "WhatsApp Chat - Bob")
     assert chat in read([tmp_path], NOBODY).items
     assert is_chat(IPHONE) and is_chat(ANDROID_US) and not is_chat("10:15 - Ann Lee: no date")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["_chat.txt", "WhatsApp Chat with Bob.txt", "WhatsApp-Chat mit Bob.txt", "Chat de WhatsApp con Bob.txt"],
+)
+def test_a_chat_whose_times_are_not_known_is_refused_and_no_note(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("Duodi 12 Nivôse CCXXXII | Bob | Lunch?\n")
+    (tmp_path / "Why I left WhatsApp.txt").write_text("2024-01-05 10:30, breakfast: eggs")
+    found = read([tmp_path], NOBODY)
+    assert [item.title for item in found.items] == ["Why I left WhatsApp"]
+    assert "how it writes times is not known" in reasons(found)[name]
 
 
 @PROPERTIES

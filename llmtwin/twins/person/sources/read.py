@@ -16,7 +16,7 @@ from llmtwin.errors import InputError, LlmtwinError
 from llmtwin.twins.kind import Skipped
 from llmtwin.twins.person.sources import git
 from llmtwin.twins.person.sources.charset import decode
-from llmtwin.twins.person.sources.chats import is_chat, read_chat
+from llmtwin.twins.person.sources.chats import is_chat, is_named_chat, read_chat
 from llmtwin.twins.person.sources.documents import READERS, Document, read_document
 from llmtwin.twins.person.sources.exports import is_shares, read_shares, split_exports
 from llmtwin.twins.person.sources.feeds import is_feed, read_feed
@@ -198,6 +198,11 @@ def _file(file: File, me: Me, nested: bool) -> Collected:
         return read_shares(data)
     if file.suffix == ".txt" and is_chat(head.decode(errors="ignore")):
         return read_chat(_chat_name(file), decode(data), me)
+    if is_named_chat(file.name):
+        raise InputError(
+            "it is called as a chat is, but how it writes times is not known: set the phone to English and"
+            " export it again, or rename it if it is no chat"
+        )
     return Collected((_item(_document(file, data), "notes", "notes", file.address, me),))
 
 
