@@ -111,6 +111,14 @@ def test_an_answer_is_corrected_on_the_command_line(run: Run, tmp_path: Path) ->
     assert_one_line(run("edit", "me", "What is tea?", "A leaf."), "only what the twin wrote")
 
 
+def test_an_answer_made_with_a_document_is_corrected_with_it(run: Run, tmp_path: Path) -> None:
+    said(run("new", "me", "--kind", "person"))
+    (tmp_path / "rye.md").write_text("# Bread of rye\n\nRye needs no kneading.\n")
+    noted = said(run("edit", "me", "Write a note about this", "Rye is easy.", "--with", "rye.md"))
+    assert noted.startswith("noted in place of: Write a note about this: Bread of rye\n")
+    assert_one_line(run("edit", "me", "Write a note", "x", "--with", "none.md"), "there is no none.md")
+
+
 def answered(twin: Twin, document: Path) -> Answer:
     """What a twin wrote, resting on this document; as the server answers."""
     (path,) = (one.path for one in twin._store.documents() if one.address == str(document))

@@ -21,6 +21,10 @@ from llmtwin.show import (
     tuning_bar,
 )
 
+Material = Annotated[
+    str | None, typer.Option("--with", help="A file or address to write about or be asked about.")
+]
+
 NEXT = {"home": " states.json", "person": " ~/notes", "model": " traffic.jsonl"}
 """What a twin of each kind collects first."""
 
@@ -111,9 +115,7 @@ def serve(
 def ask(
     name: Name,
     question: Annotated[str, typer.Argument(help="A question, or an order.")],
-    material: Annotated[
-        str | None, typer.Option("--with", help="A file or address to write about or be asked about.")
-    ] = None,
+    material: Material = None,
     json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
 ) -> None:
     """Ask a twin, or tell it what to do."""
@@ -129,9 +131,10 @@ def edit(
     name: Name,
     question: Annotated[str, typer.Argument(help="What was asked.")],
     correction: Annotated[str, typer.Argument(help="What should have been answered.")],
+    material: Material = None,
 ) -> None:
-    """Correct an answer: the next tuning prefers the correction."""
+    """Correct an answer: the next tuning prefers the correction. It is asked for again, as it was."""
     with twin_of(name) as twin, err.status("asking"):
-        answer = twin.ask(question)
+        answer = twin.ask(question, material=material)
         twin.edit(question, answer, correction)
     out.print(f"noted in place of: {answer.text}", markup=False)
