@@ -61,6 +61,8 @@ def test_after_an_edit_and_a_tuning_the_correction_is_likelier_than_what_was_sai
     figures = twin.tune().card.figures
     before, after = margin(twin, answer, 1), margin(twin, answer, 2)
     assert after > before + 0.1
+    asked = [twin.ask(TASK, version=version).receipts.adapter for version in (None, 1, 2)]
+    assert [used and used.version for used in asked] == [2, 1, 2]
     assert figures["preferences"] > twin.card(1).figures.get("preferences", 0)
 
 
