@@ -137,6 +137,8 @@ def show_answer(answer: Answer) -> None:
         out.print(f"  over {cohort.size} twins{span}", style="dim")
     for command in answer.commands:
         out.print(f"  command {command.id}: {command.state}", style="dim", markup=False)
+    if note := answer.plan.get("note"):
+        err.print(str(note), style="yellow", markup=False)
 
 
 @contextmanager

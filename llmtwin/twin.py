@@ -205,9 +205,17 @@ class Twin:
 
     # What comes out
 
-    def ask(self, text: str, at: datetime | None = None, *, material: Path | str | None = None) -> Answer:
+    def ask(
+        self,
+        text: str,
+        at: datetime | None = None,
+        *,
+        material: Path | str | None = None,
+        version: int | None = None,
+    ) -> Answer:
         """Ask the twin, or tell it what to do. What is sealed is asked for under its pseudonym only.
 
+        `version` is one that is not live, as another voice; the memory is the same. Raises NotFound for none.
         `material` is a file or an address: it is read here, its text goes with the question, and nobody
         keeps it. Raises InputError for one that cannot be read, or that the twin's kind makes no use of,
         Denied where the licence of somebody else's twin has ended.
@@ -218,8 +226,8 @@ class Twin:
         sealed = [object_of(one) for one in self._store.observations() if one.sealed]
         link, sealer = self._owner_link(), self._sealer()
         asked = of.veil(text, sealer.stand_in_key())
-        found = ask_sealed(text, sealed, sealer, link)
-        return found or asked.unveiled(link.ask(asked.text, at, material=given))
+        told = ask_sealed(text, sealed, sealer, link, version)
+        return told or asked.unveiled(link.ask(asked.text, at, version, given))
 
     def edit(self, question: str, answer: Answer, correction: str) -> None:
         """Keep the owner's correction of an answer, here at the edge: the next tuning prefers it.

@@ -74,9 +74,10 @@ def write_zip(path: Path, files: dict[str, str | bytes]) -> Path:
     return path
 
 
-def pdf(path: Path, *pages: str) -> Path:
-    """A pdf with this text on its pages."""
+def pdf(path: Path, *pages: str, by: str = "") -> Path:
+    """A pdf with this text on its pages, by that author."""
     made = FPDF()
+    made.set_author(by)
     made.set_title("A pdf's title")
     made.set_creation_date(datetime(2024, 5, 1, 10, tzinfo=UTC))
     for text in pages:

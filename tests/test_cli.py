@@ -89,6 +89,8 @@ def test_a_home_from_its_dump_to_an_answer_and_to_nothing(run: Run, tmp_path: Pa
         (("enrol", "../x"), "'../x' cannot name a twin"),
         (("ask", "x" * 10_000, "hi"), "cannot name a twin"),
         (("ask", "nobody", "hi"), "there is no twin nobody here"),
+        (("ask", "nobody@2", "hi"), "there is no twin nobody here"),
+        (("ask", "nobody@two", "hi"), "names no version: write nobody@4"),
         (("collect", "nobody", "states.json"), "there is no twin nobody here"),
         (("new", "home1"), "there is a twin home1 here already"),
         (("new", "home2", "--kind", "ghost"), "no kind of twin has that name"),

@@ -14,6 +14,7 @@ from llmtwin.memory import Memory
 from llmtwin.models.engine.api import Completion, Request
 from llmtwin.models.engine.echo import EchoEngine
 from llmtwin.records import Material, Outcome, Question
+from llmtwin.show import show_answer
 from llmtwin.twins.person import wording
 from llmtwin.twins.person.answer import UNKNOWN, answer
 from llmtwin.twins.person.copying import copied
@@ -61,6 +62,16 @@ def quoted(text: str) -> list[tuple[str, str]]:
 
 
 # --- questions -------------------------------------------------------------------------------------------
+
+
+def test_what_was_missing_is_told_beside_the_answer(
+    memory: Memory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for question in ("How many seconds does the suite take?", "Write a note about tests"):
+        show_answer(answer(ask(question), view(memory), None))
+        shown = capsys.readouterr()
+        assert "by words alone" in shown.err and "`make person`" in shown.err
+        assert "by words alone" not in shown.out
 
 
 def test_a_question_is_answered_in_the_persons_own_sentences_with_where_from(memory: Memory) -> None:

@@ -235,3 +235,48 @@ def test_front_matter_names_authors_in_many_ways() -> None:
         assert author.name == "Ann Lee"
     found = read_document("a.md", b"---\nauthor: Ann Lee, bob@x.org and Eve\n---\nx").authors
     assert [str(author) for author in found] == ["Ann Lee", "bob@x.org", "Eve"]
+
+
+@pytest.mark.parametrize(
+    ("noted", "names"),
+    [
+        ("Bob Roe", ["Bob Roe"]),
+        ("Roe, Bob; Ann Lee", ["Bob Roe", "Ann Lee"]),
+        ("Bob Roe, Ann Lee and Eve O'Hara", ["Bob Roe", "Ann Lee", "Eve O'Hara"]),
+        ("bob@example.org", ["bob@example.org"]),
+        ("山田太郎", ["山田太郎"]),
+        ("Microsoft Office User", []),
+        ("Administrator", []),
+        ("python-docx", []),
+        ("ann", []),
+        ("Jane’s MacBook Pro", []),
+        ("DESKTOP-7Q2K user 1", []),
+        ("https://example.org/bob roe", []),
+        ("ユーザー", []),
+        ("", []),
+    ],
+)
+def test_of_metadata_only_full_names_and_addresses_are_authors(
+    tmp_path: Path, noted: str, names: list[str]
+) -> None:
+    document = docx.Document()
+    document.core_properties.author = noted
+    document.save(str(tmp_path / "a.docx"))
+    found = read_document("a.docx", (tmp_path / "a.docx").read_bytes())
+    assert [str(author) for author in found.authors] == names
+    page = f'<meta name="author" content="{noted}"><p>x'.encode()
+    assert read_document("a.html", page).authors == found.authors
+
+
+def test_what_others_signed_is_not_the_persons_in_any_format(tmp_path: Path) -> None:
+    for by in ("Bob Roe", "Ann Lee", "Microsoft Office User"):
+        document = docx.Document()
+        document.core_properties.author = by
+        document.add_paragraph("Words")
+        document.save(str(tmp_path / f"{by}.docx"))
+        pdf(tmp_path / f"{by}.pdf", "Words", by=by)
+        (tmp_path / f"{by}.html").write_text(f"<meta name=author content='{by}'><p>Words")
+    found = read([tmp_path], ANN)
+    assert len(found.items) == 6
+    refused = "it says it is by Bob Roe: give that name if it is you"
+    assert reasons(found) == {f"Bob Roe.{suffix}": refused for suffix in ("docx", "html", "pdf")}

@@ -61,6 +61,8 @@ def test_after_an_edit_and_a_tuning_the_correction_is_likelier_than_what_was_sai
     figures = twin.tune().card.figures
     before, after = margin(twin, answer, 1), margin(twin, answer, 2)
     assert after > before + 0.1
+    asked = [twin.ask(TASK, version=version).receipts.adapter for version in (None, 1, 2)]
+    assert [used and used.version for used in asked] == [2, 1, 2]
     assert figures["preferences"] > twin.card(1).figures.get("preferences", 0)
 
 
@@ -125,6 +127,14 @@ def test_an_answer_is_corrected_on_the_command_line(run: Run, tmp_path: Path) ->
     noted = said(run("edit", "me", "Write a note about tea", "I take it with milk."))
     assert noted == "noted in place of: Write a note about this: tea\n"
     assert_one_line(run("edit", "me", "What is tea?", "A leaf."), "only what the twin wrote")
+
+
+def test_an_answer_made_with_a_document_is_corrected_with_it(run: Run, tmp_path: Path) -> None:
+    said(run("new", "me", "--kind", "person"))
+    (tmp_path / "rye.md").write_text("# Bread of rye\n\nRye needs no kneading.\n")
+    noted = said(run("edit", "me", "Write a note about this", "Rye is easy.", "--with", "rye.md"))
+    assert noted.startswith("noted in place of: Write a note about this: Bread of rye\n")
+    assert_one_line(run("edit", "me", "Write a note", "x", "--with", "none.md"), "there is no none.md")
 
 
 def answered(twin: Twin, document: Path) -> Answer:

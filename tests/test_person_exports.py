@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -181,6 +182,55 @@ def test_an_export_downloaded_again_has_the_same_items(tmp_path: Path) -> None:
     assert first.items == tuple(one.model_copy(update={"place": first.items[0].place}) for one in again.items)
 
 
+def unpacked(archive: Path, folder: Path) -> Path:
+    """The folder into which the archive is unpacked, as browsers do by themselves."""
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(folder)
+    archive.unlink()
+    return folder
+
+
+@pytest.mark.parametrize("among", [".", "notes"])
+def test_an_unpacked_export_is_read_as_the_archive_and_other_files_as_notes(
+    tmp_path: Path, among: str
+) -> None:
+    medium = write_zip(
+        tmp_path / "medium.zip",
+        {
+            "README.html": "<p>About",
+            "ips/ips-0001.html": "<p>192.0.2.1",
+            "highlights/highlights-0001.html": "<p>Others",
+            "posts/2024-05-01_It-s-one-1.html": MEDIUM.format(title="It’s one", text=STYLE),
+        },
+    )
+    packed = read([medium, substack(tmp_path / "export.zip")], NOBODY)
+    home = tmp_path / among
+    unpacked(medium, home / "medium")
+    unpacked(tmp_path / "export.zip", home / "newsletter")
+    (home / "medium" / "mine.md").write_text("A note")
+    found = read([tmp_path], NOBODY)
+    assert found.items == (*packed.items, *(item for item in found.items if item.source == "notes"))
+    assert [item.text for item in found.items if item.source == "notes"] == ["A note"]
+    assert reasons(found) == reasons(packed)
+
+
+def test_folders_that_only_look_like_an_export_are_notes(tmp_path: Path) -> None:
+    for name in ("Articles/one.html", "posts/two.html", "profile/three.html"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("<p>Words")
+    found = read([tmp_path], NOBODY)
+    assert [item.source for item in found.items] == ["notes"] * 3 and not found.skipped
+
+
+def test_a_broken_list_of_posts_does_not_keep_the_rest_from_being_read(tmp_path: Path) -> None:
+    folder = unpacked(substack(tmp_path / "export.zip"), tmp_path / "newsletter")
+    (folder / "posts.csv").write_text("post_id\n" + "x" * 200_000)
+    (tmp_path / "mine.md").write_text("A note")
+    found = read([tmp_path], NOBODY)
+    assert [item.text for item in found.items] == ["A note"]
+    assert "the list in the export is broken" in reasons(found)["newsletter"]
+
+
 @PROPERTIES
 @given(lines)
 def test_posts_keep_their_style(tmp_path: Path, said: list[str]) -> None:
@@ -294,11 +344,24 @@ def test_ones_own_messages_are_items_and_the_others_context(export: str) -> None
         ("[31.12.2023 klo 22.15.30] ", "2023-12-31 22:15:30"),
         ("31/12/2023 22:15 - ", "2023-12-31 22:15:00"),
         ("31-12-2023 22:15 - ", "2023-12-31 22:15:00"),
+        ("[2023/12/31 下午10:15:30] ", "2023-12-31 22:15:30"),
+        ("[2023/12/31 上午10:15:30] ", "2023-12-31 10:15:30"),
+        ("2023/12/31 凌晨12:05 - ", "2023-12-31 00:05:00"),
+        ("2023年12月31日 下午10:15 - ", "2023-12-31 22:15:00"),
+        ("2023. 12. 31. 오후 10:15, ", "2023-12-31 22:15:00"),
+        ("[2023. 12. 31. 오전 10:15:30] ", "2023-12-31 10:15:30"),
+        ("2023. 12. 31. 오후 10:15 - ", "2023-12-31 22:15:00"),
+        ("\u200f٣١\u200f/١٢\u200f/٢٠٢٣، ١٠:١٥ م - ", "2023-12-31 22:15:00"),
+        ("31/12/23, 10:15 μ.μ. - ", "2023-12-31 22:15:00"),
+        ("31/12/23, 10:15 अपराह्न - ", "2023-12-31 22:15:00"),
+        ("31.12.23 kl. 22.15 - ", "2023-12-31 22:15:00"),
+        ("31.12.23, 22:15 Uhr - ", "2023-12-31 22:15:00"),
     ],
 )
 def test_dates_are_read_as_phones_write_them(stamp: str, expected: str) -> None:
-    (item,) = read_chat("x.txt", f"{stamp}Ann Lee: It's me\n", ANN).items
-    assert f"{item.date:%Y-%m-%d %H:%M:%S}" == expected and item.text == "It's me"
+    said = f"{stamp}Ann Lee{' ' if stamp.endswith(', ') else ''}: It's me\n"
+    (item,) = read_chat("x.txt", said, ANN).items
+    assert is_chat(said) and f"{item.date:%Y-%m-%d %H:%M:%S}" == expected and item.text == "It's me"
 
 
 def test_days_and_months_are_told_apart_by_time_going_forward() -> None:
@@ -339,7 +402,21 @@ def test_a_chat_is_told_from_its_text_and_named_after_its_archive(tmp_path: Path
     (tmp_path / "a.txt").write_text("1/1/24 was a good day.\nIt's true.")
     chat, note = read([tmp_path], NOBODY).items[0], read([tmp_path], NOBODY).items[-1]
     assert (chat.source, chat.text) == ("whatsapp", TURNS[0][0]) and note.source == "notes"
+    unpacked(tmp_path / "WhatsApp Chat - Bob.zip", tmp_path / "WhatsApp Chat - Bob")
+    assert chat in read([tmp_path], NOBODY).items
     assert is_chat(IPHONE) and is_chat(ANDROID_US) and not is_chat("10:15 - Ann Lee: no date")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["_chat.txt", "WhatsApp Chat with Bob.txt", "WhatsApp-Chat mit Bob.txt", "Chat de WhatsApp con Bob.txt"],
+)
+def test_a_chat_whose_times_are_not_known_is_refused_and_no_note(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("Duodi 12 Nivôse CCXXXII | Bob | Lunch?\n")
+    (tmp_path / "Why I left WhatsApp.txt").write_text("2024-01-05 10:30, breakfast: eggs")
+    found = read([tmp_path], NOBODY)
+    assert [item.title for item in found.items] == ["Why I left WhatsApp"]
+    assert "how it writes times is not known" in reasons(found)[name]
 
 
 @PROPERTIES

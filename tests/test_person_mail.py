@@ -69,6 +69,37 @@ def test_others_words_and_signatures_are_no_part_of_ones_own(around: str) -> Non
     assert SECRET not in item.text and "wrote" not in item.text and "bob@" not in item.text
 
 
+ITALIAN = "Da: Bob Roe\nInviato: lunedì 6 maggio 2024 09:00\nA: Ann Lee\nOggetto: Pranzo\n"
+DANISH = "Fra: Bob Roe <bob@example.org>\nSendt: 6. maj 2024 09:00\nTil: Ann Lee\nEmne: Frokost\n"
+POLISH = "Od: Bob Roe\nWysłano: poniedziałek, 6 maja 2024 09:00\nDo: Ann Lee\nDW: Eve\nTemat: Obiad\n"
+JAPANESE = "差出人: Bob <bob@example.org>\n送信日時: 2024年5月6日 9:00\n宛先: Ann Lee\n件名: 昼食\n"
+SHORT = "Von wem: Bob <bob@example.org>\nAn wen: Ann\nWorum: Essen\n"
+
+
+@pytest.mark.parametrize("headers", [ITALIAN, DANISH, POLISH, JAPANESE, SHORT])
+@pytest.mark.parametrize(
+    "above", ["", "________________________________\n", "-----Messaggio originale-----\n"]
+)
+def test_headers_above_a_quote_are_known_in_any_language(headers: str, above: str) -> None:
+    item = only(mail(f"It's mine.\n\n{above}{headers}\n{SECRET}\n\n{headers}\nDeeper\n"))
+    assert item.text == "It's mine." and item.context is not None
+    assert SECRET in item.context and "Deeper" in item.context
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        "What: lunch\nWhen: 6 May 2024 12:30\nWhere: the café",
+        "Bob: at 12:30?\nAnn: yes\nBob: good\nAnn: see you in 2024, 12:30",
+        "Name: Ann\nPhone: 0123 4567\nMail: ann@example.org",
+        "one: https://example.org\ntwo: https://example.com\nthree: x",
+    ],
+)
+def test_a_list_with_colons_is_ones_own(listed: str) -> None:
+    own = f"Here it is:\n\n{listed}\n\nCheers"
+    assert only(mail(own)).text == own
+
+
 def test_what_is_quoted_becomes_context() -> None:
     item = only(mail(f"Yes.\n\n{REPLY}\n> Is it ok?\n> Bob\n"))
     assert (item.text, item.context) == ("Yes.", "Is it ok?\nBob")

@@ -77,6 +77,7 @@ def drip(handler: BaseHTTPRequestHandler) -> None:
 
 ANSWERS: dict[str, Answer] = {
     "/page": send(PAGE),
+    "/signed": send(PAGE.replace("</head>", "<meta name='author' content='Bob Roe'></head>")),
     "/old": send("", status=301, location="/page"),
     "/loop": send("", status=302, location="/loop"),
     "/file": send("", status=302, location="file:///etc/passwd"),
@@ -132,6 +133,12 @@ def test_the_main_text_of_a_page_is_read_verbatim(site: str, path: str) -> None:
         f"{site}/page",
     )
     assert item.date == datetime(2024, 5, 1, 10, tzinfo=UTC)
+
+
+def test_a_page_that_somebody_else_signed_is_not_the_persons(site: str) -> None:
+    found = read([f"{site}/page", f"{site}/signed"], ANN)
+    assert len(found.items) == 1
+    assert reasons(found) == {"signed": "it says it is by Bob Roe: give that name if it is you"}
 
 
 def test_a_document_is_read_as_such(site: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from llmtwin.cli.arguments import Cohort, Enrolment, Kind, Name, twin_of
+from llmtwin.cli.arguments import Cohort, Enrolment, Kind, Name, VersionedName, parted, twin_of
 from llmtwin.errors import InputError
 from llmtwin.settings import read_settings
 from llmtwin.show import (
@@ -20,6 +20,10 @@ from llmtwin.show import (
     show_pushed,
     tuning_bar,
 )
+
+Material = Annotated[
+    str | None, typer.Option("--with", help="A file or address to write about or be asked about.")
+]
 
 NEXT = {"home": " states.json", "person": " ~/notes", "model": " traffic.jsonl"}
 """What a twin of each kind collects first."""
@@ -73,7 +77,10 @@ def tune(
     since: Annotated[datetime | None, typer.Option(help="Only what was written from this day on.")] = None,
     until: Annotated[datetime | None, typer.Option(help="Only what was written before this day.")] = None,
 ) -> None:
-    """Learn what is private into an adapter, here at the edge."""
+    """Learn what is private into an adapter, here at the edge.
+
+    The options make a voice, as a version of its own: `llmtwin ask NAME@VERSION` asks any, live or not.
+    """
     from llmtwin.twins.kind import Voice
 
     voice = Voice(audience, *(day and day.replace(tzinfo=UTC) for day in (since, until)))
@@ -109,16 +116,15 @@ def serve(
 
 
 def ask(
-    name: Name,
+    name: VersionedName,
     question: Annotated[str, typer.Argument(help="A question, or an order.")],
-    material: Annotated[
-        str | None, typer.Option("--with", help="A file or address to write about or be asked about.")
-    ] = None,
+    material: Material = None,
     json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
 ) -> None:
     """Ask a twin, or tell it what to do."""
+    name, version = parted(name)
     with twin_of(name) as twin, err.status("asking"):
-        answer = twin.ask(question, material=material)
+        answer = twin.ask(question, material=material, version=version)
     if json:
         typer.echo(answer.model_dump_json())
     else:
@@ -126,12 +132,14 @@ def ask(
 
 
 def edit(
-    name: Name,
+    name: VersionedName,
     question: Annotated[str, typer.Argument(help="What was asked.")],
     correction: Annotated[str, typer.Argument(help="What should have been answered.")],
+    material: Material = None,
 ) -> None:
-    """Correct an answer: the next tuning prefers the correction."""
+    """Correct an answer: the next tuning prefers the correction. It is asked for again, as it was."""
+    name, version = parted(name)
     with twin_of(name) as twin, err.status("asking"):
-        answer = twin.ask(question)
+        answer = twin.ask(question, material=material, version=version)
         twin.edit(question, answer, correction)
     out.print(f"noted in place of: {answer.text}", markup=False)

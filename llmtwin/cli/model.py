@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from llmtwin.cli.arguments import Name
+from llmtwin.cli.arguments import Name, parted
 from llmtwin.errors import InputError
 from llmtwin.show import (
     err,
@@ -131,8 +131,8 @@ def gate(
     """
     from llmtwin.primary import canary
 
-    name, _, number = version.partition("@")
-    if not number.isdigit():
+    name, number = parted(version)
+    if number is None:
         raise InputError(f"{version!r} names no version: write desk@4")
     if sum(one is not None for one in (against, share, promote or None)) > 1:
         raise InputError(
@@ -140,9 +140,9 @@ def gate(
         )
     with err.status("comparing"):
         if share is not None:
-            ruling = canary.begin(name, int(number), share)
+            ruling = canary.begin(name, number, share)
         elif promote:
-            ruling = canary.promote(name, int(number))
+            ruling = canary.promote(name, number)
         else:
-            ruling = canary.rule(name, int(number), against)
+            ruling = canary.rule(name, number, against)
     show_ruling(ruling)

@@ -39,15 +39,18 @@ def match(question: str, objects: Collection[str]) -> str | None:
     return max(named, key=lambda one: (len(one[0]), len(one[1]), one[1]))[1] if named else None
 
 
-def ask_sealed(question: str, objects: Collection[str], sealer: Sealer, link: Link) -> Answer | None:
+def ask_sealed(
+    question: str, objects: Collection[str], sealer: Sealer, link: Link, version: int | None = None
+) -> Answer | None:
     """Answer a question about a sealed fact; None when it is about no sealed object.
 
-    `objects` are the names of all sealed facts. Raises as `Link.recall` does.
+    `objects` are the names of all sealed facts; the live version answers where none is given. Raises as
+    `Link.recall` does.
     """
     object = match(question, objects)
     if object is None:
         return None
-    recall = link.recall([sealer.pseudonym(object)])
+    recall = link.recall([sealer.pseudonym(object)], version)
     (completion,) = recall.completions
     use = AdapterUse(version=recall.version, weights=recall.weights, probability=completion.probability)
     receipts = Receipts(adapter=use)

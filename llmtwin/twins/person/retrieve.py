@@ -82,7 +82,7 @@ def retrieve(
     if embedder is None:
         if mode is Mode.DENSE:
             raise Unavailable("a dense search needs sentence embeddings: run `make person`")
-        note = "found by words alone: there are no sentence embeddings here"
+        note = "found by words alone, with no sentence embeddings: run `make person` where the twin answers"
     asked = take_apart(question.text, memory, twin, question.at)
     scorer = Scorer(asked.subject, memory, twin, embedder)
     if nothing := asked.lacking or _without_any(asked, memory, twin):

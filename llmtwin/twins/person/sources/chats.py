@@ -22,10 +22,20 @@ TURN_GAP = timedelta(hours=6)
 CONTEXT_MESSAGES_MAX = 20
 
 _MARKS = "\u200e\u200f\u202a\u202c\ufeff"
+_DASH = rf"[{_MARKS}]*[./年月-][{_MARKS}]*\s?"
+# A word beside the time, in any script: the part of the day (`上午`, `p. m.`), or what leads to it (`klo`).
+_WORD = r"[^\W\d][^\d\s:\[\]-]{0,11}"
 _HEAD = re.compile(
-    rf"^[{_MARKS}]*\[?(?P<day>\d{{1,4}}[./-]\d{{1,2}}[./-]\d{{1,4}})\.?,?\s+(?:[^\W\d]+\s)?"
-    r"(?P<hour>\d{1,2})[:.](?P<minute>\d\d)(?:[:.](?P<second>\d\d))?(?:\s?(?P<half>[AaPp])\.?\s?[Mm]\.?)?"
-    r"(?:\]|\s[-\u2013])\s(?P<rest>.*)$"
+    rf"^[{_MARKS}]*\[?(?P<day>\d{{1,4}}{_DASH}\d{{1,2}}{_DASH}\d{{1,4}})[.日]?[,،]?\s+(?:(?P<before>{_WORD})\s?)?"
+    rf"(?P<hour>\d{{1,2}})[:.](?P<minute>\d\d)(?:[:.](?P<second>\d\d))?(?:\s?(?P<after>{_WORD}(?:\s[Mm]\.)?))?"
+    # Some put a comma after the time, and then a blank before the colon: a note with a date has none.
+    rf"[{_MARKS}]*(?:\]|\s[-\u2013]|,(?=[^:]+ : ))\s(?P<rest>.*)$"
+)
+# Where hours go to twelve; what other words say is left out.
+_MORNING = {"am", "上午", "凌晨", "清晨", "早上", "午前", "오전", "ص", "πμ", "sa", "öö", "pg", "पूर्वाह्न", "قظ"}
+_AFTERNOON = {"pm", "下午", "晚上", "中午", "午後", "오후", "م", "μμ", "ch", "ös", "ptg", "अपराह्न", "बظ"}
+_NAMED_CHAT = re.compile(
+    r"_chat\.txt|(?:whatsapp[ -]chat|(?:chat|conversa|discussion)(?: \w+)? whatsapp)\b.*\.txt", re.I
 )
 # Pictures and calls: `<Media omitted>` in any language; what iPhones add has an invisible mark before it.
 _OMITTED = re.compile(r"\u200e.*|<[^<>\n]+>", re.S)
@@ -45,6 +55,11 @@ class Message:
 def is_chat(head: str) -> bool:
     """Whether a text that begins like this is the export of a chat."""
     return any(_HEAD.match(line) for line in head.split("\n")[:3])
+
+
+def is_named_chat(name: str) -> bool:
+    """Whether a file is called as phones call a chat."""
+    return _NAMED_CHAT.match(name) is not None
 
 
 def read_chat(name: str, text: str, me: Me) -> Collected:
@@ -114,7 +129,7 @@ def _order(days: Sequence[str]) -> str:
 
 
 def _numbers(day: str) -> tuple[int, int, int]:
-    first, second, third = (int(number) for number in re.split(r"[./-]", day))
+    first, second, third = map(int, re.findall(r"\d+", day))
     return first, second, third
 
 
@@ -132,9 +147,10 @@ def _date(day: str, order: str) -> date | None:
 
 
 def _time(head: re.Match[str], order: str) -> datetime | None:
-    hour, half = int(head["hour"]), (head["half"] or "").lower()
-    if half and 1 <= hour <= 12:
-        hour = hour % 12 + (12 if half == "p" else 0)
+    hour = int(head["hour"])
+    words = {re.sub(r"[.\s]", "", head[place] or "").casefold() for place in ("before", "after")}
+    if words & (_MORNING | _AFTERNOON) and 1 <= hour <= 12:
+        hour = hour % 12 + (12 if words & _AFTERNOON else 0)
     day = _date(head["day"], order)
     if day is None or hour > 23:
         return None

@@ -9,7 +9,7 @@ import io
 import logging
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -21,6 +21,7 @@ from defusedxml import DefusedXmlException, ElementTree
 from pypdf import PdfReader
 
 from llmtwin.errors import InputError, TooLarge
+from llmtwin.twins.person.sources.authors import noted_by, written_by
 from llmtwin.twins.person.sources.charset import decode
 from llmtwin.twins.person.sources.dates import read_date
 from llmtwin.twins.person.sources.html import parse, read_page, to_markdown
@@ -43,6 +44,7 @@ _NAMED_DATE = re.compile(r"(\d{4}-\d\d-\d\d)(?=\D|$)")
 _OLE = b"\xd0\xcf\x11\xe0"
 _CORE = "docProps/core.xml"
 _TITLE = "{http://purl.org/dc/elements/1.1/}title"
+_CREATOR = "{http://purl.org/dc/elements/1.1/}creator"
 _CREATED = "{http://purl.org/dc/terms/}created"
 
 # What is broken in a file is said once, by our error.
@@ -98,7 +100,7 @@ def _plain(data: bytes) -> Document:
 
 def _html(data: bytes) -> Document:
     page = read_page(parse(data))
-    return Document(page.text, page.title, page.date)
+    return Document(page.text, page.title, page.date, noted_by(*page.authors))
 
 
 def _text(data: bytes) -> str:
@@ -144,23 +146,8 @@ def _described(matter: dict[str, Any], text: str, heading: str) -> Document:
         text=text,
         title=title if isinstance(title, str) and title.strip() else heading,
         date=next((date for date in map(read_date, dates) if date), None),
-        authors=tuple(_authors(matter.get("author", matter.get("authors")))),
+        authors=tuple(written_by(matter.get("author", matter.get("authors")))),
     )
-
-
-def _authors(value: object) -> Iterator[Author]:
-    if isinstance(value, list):
-        for one in value:
-            yield from _authors(one)
-    elif isinstance(value, dict):
-        yield Author(str(value.get("name", "")), str(value.get("email", "")))
-    elif isinstance(value, str):
-        for part in re.split(r"[,;\n]| and ", value):
-            name, opened, address = (piece.strip() for piece in part.partition("<"))
-            if not opened and "@" in name:
-                yield Author(address=name)
-            elif name or address:
-                yield Author(name, address.rstrip("> "))
 
 
 # ---- formats of office programs ------------------------------------------------------------------
@@ -172,30 +159,29 @@ def _docx(data: bytes) -> Document:
             "the Word document is encrypted or of an old Word: save it as .docx without a password"
         )
     with open_archive(data) as archive:
-        title, date = _check_docx(archive)
+        said = _check_docx(archive)
     try:
         # Pictures are left out, so no link in the document is ever followed.
         html = mammoth.convert_to_html(io.BytesIO(data), convert_image=lambda image: []).value
     except Exception as error:  # a broken document makes the library raise almost anything
         raise InputError(f"the Word document is broken: {type(error).__name__}") from error
-    return Document(to_markdown(html), title, date)
+    return replace(said, text=to_markdown(html))
 
 
-def _check_docx(archive: Archive) -> tuple[str, datetime | None]:
+def _check_docx(archive: Archive) -> Document:
     """Refuse XML that is too much or has entities; give what the document says of itself."""
     parts = [name for name in archive.names if name.endswith((".xml", ".rels"))]
     if sum(map(archive.size, parts)) > DOCX_XML_BYTES_MAX:
         raise TooLarge(f"the Word document has more than {DOCX_XML_BYTES_MAX} bytes of XML")
-    title: str | None = None
-    created: str | None = None
+    said: dict[str, str | None] = {}
     try:
         for name in parts:
             root = ElementTree.fromstring(archive.read(name, DOCX_XML_BYTES_MAX), forbid_dtd=True)
             if name == _CORE:
-                title, created = root.findtext(_TITLE), root.findtext(_CREATED)
+                said = {name: root.findtext(name) for name in (_TITLE, _CREATED, _CREATOR)}
     except (ElementTree.ParseError, DefusedXmlException, LookupError, ValueError) as error:
         raise InputError(f"the Word document is broken: {type(error).__name__}") from error
-    return title or "", read_date(created)
+    return Document("", said.get(_TITLE) or "", read_date(said.get(_CREATED)), noted_by(said.get(_CREATOR)))
 
 
 def _pdf(data: bytes) -> Document:
@@ -206,25 +192,26 @@ def _pdf(data: bytes) -> Document:
         if len(reader.pages) > PDF_PAGES_MAX:
             raise TooLarge(f"the pdf has {len(reader.pages)} pages; at most {PDF_PAGES_MAX} are read")
         text = "\n\n".join(page.extract_text().strip("\n") for page in reader.pages)
-        title, date = _pdf_metadata(reader)
+        said = _pdf_metadata(reader)
     except InputError:
         raise
     except Exception as error:  # a broken file makes the library raise almost anything
         raise InputError(f"the pdf is broken: {type(error).__name__}") from error
     if not text.strip():
         raise InputError("the pdf has no text in it: perhaps it is a scan")
-    return Document(text, title, date)
+    return replace(said, text=text)
 
 
-def _pdf_metadata(reader: PdfReader) -> tuple[str, datetime | None]:
+def _pdf_metadata(reader: PdfReader) -> Document:
+    """What the pdf says of itself, without its text."""
     said = reader.metadata
     if said is None:
-        return "", None
+        return Document("")
     try:
         created = read_date(said.creation_date)
     except ValueError:  # programs write there what they like
         created = None
-    return said.title if isinstance(said.title, str) else "", created
+    return Document("", said.title if isinstance(said.title, str) else "", created, noted_by(said.author))
 
 
 READERS: dict[str, Callable[[bytes], Document]] = {

@@ -1,6 +1,6 @@
-"""Reads the archives that Medium, Substack and LinkedIn let people download. It does not know where they lie.
+"""Reads what Medium, Substack and LinkedIn let people download, packed or not. It knows no folder or archive.
 
-What such an archive also holds of others (subscribers, contacts, messages) is not looked at.
+What such an export also holds of others (subscribers, contacts, messages, highlights) is not looked at.
 """
 
 from __future__ import annotations
@@ -8,52 +8,68 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from llmtwin.errors import InputError
 from llmtwin.twins.kind import Skipped
 from llmtwin.twins.person.sources.charset import decode
 from llmtwin.twins.person.sources.dates import read_date
-from llmtwin.twins.person.sources.files import DOCUMENT_BYTES_MAX
+from llmtwin.twins.person.sources.files import DOCUMENT_BYTES_MAX, File
 from llmtwin.twins.person.sources.html import parse, read_page, to_markdown
 from llmtwin.twins.person.sources.items import Collected, Item
-from llmtwin.wire.archive import Archive
 
-Reader = Callable[[Archive], Collected]
-
+# The deepest file of an export: `Articles/Articles/one.html`.
+_DEPTH_MAX = 3
 _SHARES = b"ShareCommentary"
 # LinkedIn ends every line of a share as if it were a field, and doubles the quotes within.
 _LINKEDIN_LINE = re.compile(r'"\n"')
 
 
-def export_reader(archive: Archive) -> Reader | None:
-    """What reads an archive with these files; None where it is no export of the three."""
-    names = [PurePosixPath(name) for name in archive.names]
-    posts = any(_is_post(name) for name in names)
-    if posts and any(name.name == "posts.csv" for name in names):
-        return read_substack
-    if posts and any(name.parent.name == "profile" or name.name == "README.html" for name in names):
-        return read_medium
-    if any(name.name == "Shares.csv" or _is_article(name) for name in names):
-        return read_linkedin
-    return None
+@dataclass(frozen=True)
+class Export:
+    """The files of one account's export, and what reads them; `place` is the folder in which they lie."""
+
+    place: str
+    files: tuple[File, ...]
+    read: Callable[[Sequence[File]], Collected]
 
 
-def _is_post(name: PurePosixPath) -> bool:
-    return name.parent.name == "posts" and name.suffix == ".html"
+def split_exports(files: Iterable[File]) -> tuple[list[Export], list[File]]:
+    """The exports among these files, each known by what lies together in a folder, and all other files."""
+    rest = {file.address: file for file in files}
+    places: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for address in rest:
+        for depth in range(1, _DEPTH_MAX + 1):
+            place, *names = address.rsplit("/", depth)
+            places[place]["/".join(names)] = address
+    exports: list[Export] = []
+    for place in sorted(places, key=len):
+        names = {name: address for name, address in places[place].items() if address in rest}
+        for marks, held, reader in _FORMS:
+            if all(any(map(mark.fullmatch, names)) for mark in marks):
+                own = [rest.pop(names[name]) for name in list(names) if held.fullmatch(name)]
+                exports.append(Export(place, tuple(own), reader))
+                break
+    return exports, list(rest.values())
 
 
-def _is_article(name: PurePosixPath) -> bool:
-    return name.parent.name == "Articles" and name.suffix == ".html"
+def _pages(folder: str, files: Sequence[File]) -> Iterator[File]:
+    return (file for file in files if file.suffix == ".html" and _folder(file) == folder)
 
 
-def read_medium(archive: Archive) -> Collected:
+def _folder(file: File) -> str:
+    return PurePosixPath(file.address).parent.name
+
+
+def _read_medium(files: Sequence[File]) -> Collected:
     """The posts and drafts of a Medium account."""
 
-    def item(name: str) -> Item:
-        page = read_page(parse(archive.read(name, DOCUMENT_BYTES_MAX)))
-        stem = PurePosixPath(name).stem
+    def item(file: File) -> Item:
+        page = read_page(parse(file.read(DOCUMENT_BYTES_MAX)))
+        stem = PurePosixPath(file.name).stem
         return Item.of(
             source="medium",
             address=page.address or f"medium:{stem}",
@@ -63,18 +79,18 @@ def read_medium(archive: Archive) -> Collected:
             text=page.text,
         )
 
-    return _each((name for name in archive.names if _is_post(PurePosixPath(name))), item)
+    return _each(_pages("posts", files), item)
 
 
-def read_substack(archive: Archive) -> Collected:
+def _read_substack(files: Sequence[File]) -> Collected:
     """The posts and drafts of a Substack newsletter. Raises InputError where its list of posts is broken."""
     listed: dict[str, Mapping[str, str]] = {}
-    for name in archive.names:
-        if PurePosixPath(name).name == "posts.csv":
-            listed |= {row.get("post_id", ""): row for row in _rows(archive.read(name, DOCUMENT_BYTES_MAX))}
+    for file in files:
+        if file.name == "posts.csv":
+            listed |= {row.get("post_id", ""): row for row in _rows(file.read(DOCUMENT_BYTES_MAX))}
 
-    def item(name: str) -> Item:
-        post = PurePosixPath(name).stem
+    def item(file: File) -> Item:
+        post = PurePosixPath(file.name).stem
         row = listed.get(post, {})
         return Item.of(
             source="substack",
@@ -82,19 +98,18 @@ def read_substack(archive: Archive) -> Collected:
             audience="newsletter" if row.get("is_published", "").lower() == "true" else "draft",
             title=row.get("title") or post.partition(".")[2],
             date=read_date(row.get("post_date")),
-            text=to_markdown(decode(archive.read(name, DOCUMENT_BYTES_MAX))),
+            text=to_markdown(decode(file.read(DOCUMENT_BYTES_MAX))),
         )
 
-    return _each((name for name in archive.names if _is_post(PurePosixPath(name))), item)
+    return _each(_pages("posts", files), item)
 
 
-def read_linkedin(archive: Archive) -> Collected:
+def _read_linkedin(files: Sequence[File]) -> Collected:
     """The shares and articles of a LinkedIn account. Raises InputError where its list of shares is broken."""
-    shares = (name for name in archive.names if PurePosixPath(name).name == "Shares.csv")
-    articles = (name for name in archive.names if _is_article(PurePosixPath(name)))
+    shares = (file for file in files if file.name == "Shares.csv")
 
-    def article(name: str) -> Item:
-        soup = parse(archive.read(name, DOCUMENT_BYTES_MAX))
+    def article(file: File) -> Item:
+        soup = parse(file.read(DOCUMENT_BYTES_MAX))
         dates = []
         for tag in soup.select("p.published, p.created"):
             dates.append(read_date(tag.get_text().rpartition(" on ")[2]))
@@ -103,7 +118,7 @@ def read_linkedin(archive: Archive) -> Collected:
         page = read_page(soup)
         return Item.of(
             source="linkedin",
-            address=str(link["href"]) if link else f"linkedin:{PurePosixPath(name).stem}",
+            address=str(link["href"]) if link else f"linkedin:{PurePosixPath(file.name).stem}",
             audience="blog",
             title=page.title,
             date=next((date for date in reversed(dates) if date), page.date),
@@ -111,8 +126,38 @@ def read_linkedin(archive: Archive) -> Collected:
         )
 
     return Collected.together(
-        [*(read_shares(archive.read(name, DOCUMENT_BYTES_MAX)) for name in shares), _each(articles, article)]
+        [
+            *(read_shares(file.read(DOCUMENT_BYTES_MAX)) for file in shares),
+            _each(_pages("Articles", files), article),
+        ]
     )
+
+
+# By which files an export is known, one of each pattern, which are its own, and what reads them. A list of
+# shares, or a folder of articles, is no export by itself: both lie among other things, too.
+_FORMS = (
+    (
+        (re.compile(r"posts\.csv"), re.compile(r"posts/[^/]+\.html")),
+        re.compile(r"[^/]+\.csv|posts/.+"),
+        _read_substack,
+    ),
+    (
+        (
+            re.compile(r"posts/(?:draft|\d{4}-\d\d-\d\d)_[^/]+\.html"),
+            re.compile(r"README\.html|profile/[^/]+"),
+        ),
+        re.compile(r"README\.html|[^/]+/[^/]+\.html"),
+        _read_medium,
+    ),
+    (
+        (
+            re.compile(r"(?:Connections|Profile|messages)\.csv|Articles/Articles/[^/]+\.html"),
+            re.compile(r"Shares\.csv|Articles/(?:Articles/)?[^/]+\.html"),
+        ),
+        re.compile(r"[^/]+\.csv|Articles/.+"),
+        _read_linkedin,
+    ),
+)
 
 
 def is_shares(head: bytes) -> bool:
@@ -154,16 +199,16 @@ def _rows(data: bytes) -> Iterator[dict[str, str]]:
                 key: value for key, value in row.items() if isinstance(key, str) and isinstance(value, str)
             }
     except csv.Error as error:
-        raise InputError(f"the list in the archive is broken: {error}") from error
+        raise InputError(f"the list in the export is broken: {error}") from error
 
 
-def _each(names: Iterable[str], read: Callable[[str], Item]) -> Collected:
+def _each(files: Iterable[File], read: Callable[[File], Item]) -> Collected:
     """The items of these files; a bad one is skipped by name."""
     items: list[Item] = []
     skipped: list[Skipped] = []
-    for name in names:
+    for file in files:
         try:
-            items.append(read(name))
+            items.append(read(file))
         except InputError as error:
-            skipped.append(Skipped(name, str(error)))
+            skipped.append(Skipped(file.address, str(error)))
     return Collected(tuple(items), tuple(skipped))

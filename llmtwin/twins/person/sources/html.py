@@ -34,6 +34,12 @@ _DATES = (
     ("meta[itemprop='datePublished']", "content"),
     ("time[datetime]", "datetime"),
 )
+_AUTHORS = (
+    "meta[name='author' i]",
+    "meta[name='citation_author' i]",
+    "meta[name='dc.creator' i]",
+    ".h-entry > .p-author",
+)
 _PARTS = ["blockquote", "br", "div", "li", "ol", "p", "pre", "table", "td", "tr", "ul"]
 
 
@@ -45,6 +51,7 @@ class Page:
     date: datetime | None
     text: str
     address: str = ""
+    authors: tuple[str, ...] = ()
 
 
 def parse(html: str | bytes) -> BeautifulSoup:
@@ -63,6 +70,10 @@ def parse(html: str | bytes) -> BeautifulSoup:
 def read_page(soup: BeautifulSoup) -> Page:
     """The main part of a page. The tree is changed by it. Raises InputError where it is nested too deeply."""
     date = next((found for found in (_date(soup, *place) for place in _DATES) if found), None)
+    # The converter takes away the head, so this comes first.
+    authors = tuple(
+        str(tag.get("content") or tag.get_text(" ", strip=True)) for tag in soup.select(", ".join(_AUTHORS))
+    )
     # Other articles on a page are teasers, so an article counts only where it is the only one.
     found = (soup.select(selector) for selector in _CONTENT)
     content = next((tags[0] for tags in found if len(tags) == 1), soup)
@@ -73,6 +84,7 @@ def read_page(soup: BeautifulSoup) -> Page:
         date=date,
         text=to_markdown(content),
         address=str(canonical["href"]) if canonical else "",
+        authors=authors,
     )
 
 

@@ -25,6 +25,14 @@ _PGP = re.compile(
 # What announces a quote in a language that `quotequail` lacks says who or when: `Il giorno 3 mag 2024 ...:`.
 _WHO_OR_WHEN = re.compile(r"@|\d{4}|\d:\d\d")
 _ANNOUNCEMENT_LINES_MAX = 3
+# Headers above a quoted mail in a language that quotequail lacks: a paragraph of `Da: …`, `件名: …`, perhaps
+# below a rule. The first names a sender with an address, or the second a date and time, as Outlook's do.
+_HEADERS = re.compile(
+    r"(?:\A|\n[ \t]*(?=\n|[-_*=]{2}))[ \t]*\n?(?:[-_*=]{2,}.*\n(?:[ \t]*\n)?)?"
+    r"((?:^\*?[^\W\d][^\n:\uff1a]{0,24}[:\uff1a](?!//)\*?[ \t]*\S.*(?:\n|\Z)){3,})(?=[ \t]*\n|\Z)",
+    re.M,
+)
+_DATE_AND_TIME = re.compile(r"\d{4}.*\d[:.]\d\d")
 _CONTACT = re.compile(r"@|\d{3}|://|www\.")
 # What closes so many mails, and says how to reach somebody, is no part of any.
 _FOOTER_COUNT_MIN = 3
@@ -36,10 +44,14 @@ def split_body(body: str) -> tuple[str, str]:
     others: list[str] = []
     rest, tails = _shortened(_PGP.sub("", body.replace("\0", "")))
     for _ in range(_TURNS_MAX):
-        found = quotequail.unwrap(rest)
-        top = rest if found is None else found.get("text_top", "")
-        _take(top, own, others)
-        if found is None:
+        found = quotequail.unwrap(rest) or {"text_top": rest}
+        top = found.get("text_top", "")
+        start = _headers_start(top)
+        _take(top[:start], own, others)
+        if start < len(top):
+            others += [top[start:], found.get("text", ""), found.get("text_bottom", "")]
+            break
+        if "type" not in found:
             break
         if found["type"] == "quote":
             own[-1:] = [_unannounced(last) for last in own[-1:]]
@@ -65,6 +77,17 @@ def _shortened(body: str) -> tuple[str, list[str]]:
 
 def _restored(text: str, tails: Sequence[str]) -> str:
     return re.sub("\0(\\d+)\0", lambda tail: tails[int(tail[1])], text)
+
+
+def _headers_start(text: str) -> int:
+    """Where the headers of a mail begin that is quoted to the end; else the end."""
+    for match in _HEADERS.finditer(text):
+        lines = match[1].strip().split("\n")
+        labels = {re.split(r"[:\uff1a]", line)[0] for line in lines}
+        dated = len(lines) > 3 and _DATE_AND_TIME.search(lines[1])  # a meeting is announced with three
+        if len(labels) == len(lines) and ("@" in lines[0] or dated):
+            return match.start()
+    return len(text)
 
 
 def _take(text: str, own: list[str], others: list[str]) -> None:

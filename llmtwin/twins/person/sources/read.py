@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -17,9 +16,9 @@ from llmtwin.errors import InputError, LlmtwinError
 from llmtwin.twins.kind import Skipped
 from llmtwin.twins.person.sources import git
 from llmtwin.twins.person.sources.charset import decode
-from llmtwin.twins.person.sources.chats import is_chat, read_chat
+from llmtwin.twins.person.sources.chats import is_chat, is_named_chat, read_chat
 from llmtwin.twins.person.sources.documents import READERS, Document, read_document
-from llmtwin.twins.person.sources.exports import export_reader, is_shares, read_shares
+from llmtwin.twins.person.sources.exports import is_shares, read_shares, split_exports
 from llmtwin.twins.person.sources.feeds import is_feed, read_feed
 from llmtwin.twins.person.sources.files import (
     DOCUMENT_BYTES_MAX,
@@ -34,7 +33,7 @@ from llmtwin.twins.person.sources.items import Collected, Item, Me
 from llmtwin.twins.person.sources.mail import Mail, is_mbox, read_mails, split_mbox
 from llmtwin.twins.person.sources.web import fetch, is_address, read_page
 from llmtwin.twins.person.sources.wordpress import is_wordpress, read_wordpress
-from llmtwin.wire.archive import Archive, open_archive
+from llmtwin.wire.archive import open_archive
 
 _HEAD_BYTES = 8192
 _ZIP = b"PK\x03\x04"
@@ -144,10 +143,16 @@ def _repository(folder: Path, me: Me) -> Collected:
 
 def _files(where: str, files: Iterable[File], me: Me, nested: bool = False) -> Collected:
     """All of these files at `where`, an archive if `nested`; single mails count as one mailbox."""
+    exports, others = split_exports(files)
     parts: list[Collected] = []
     letters: list[File] = []
     skipped: list[Skipped] = []
-    for file in files:
+    for export in exports:
+        try:
+            parts.append(export.read(export.files))
+        except LlmtwinError as error:
+            skipped.append(Skipped(export.place, str(error)))
+    for file in others:
         if file.suffix == ".eml":
             letters.append(file)
             continue
@@ -182,7 +187,7 @@ def _file(file: File, me: Me, nested: bool) -> Collected:
             if _WORD not in archive.names:
                 if nested:
                     raise InputError("it is an archive in an archive: unpack the outer one")
-                return _archive(file, archive, me)
+                return _files(file.address, files_in(archive, file.address), me, nested=True)
     if is_mbox(head):
         return read_mails(file.address, split_mbox(file.address, data), me)
     if file.suffix in _FEEDS and is_wordpress(head):
@@ -192,22 +197,20 @@ def _file(file: File, me: Me, nested: bool) -> Collected:
     if file.suffix == ".csv" and is_shares(head):
         return read_shares(data)
     if file.suffix == ".txt" and is_chat(head.decode(errors="ignore")):
-        return read_chat(file.name, decode(data), me)
+        return read_chat(_chat_name(file), decode(data), me)
+    if is_named_chat(file.name):
+        raise InputError(
+            "it is called as a chat is, but how it writes times is not known: set the phone to English and"
+            " export it again, or rename it if it is no chat"
+        )
     return Collected((_item(_document(file, data), "notes", "notes", file.address, me),))
 
 
-def _archive(file: File, archive: Archive, me: Me) -> Collected:
-    """An export as such; any other archive as the files in it."""
-    if reader := export_reader(archive):
-        found = reader(archive)
-        skipped = (Skipped(f"{file.address}/{one.name}", one.reason) for one in found.skipped)
-        return Collected(found.items, tuple(skipped))
-    members = files_in(archive, file.address)
-    # Phones call every chat the same, and the archive after whom it is with.
-    named = (
-        replace(one, name=f"{Path(file.name).stem}.txt") if one.name == _CHAT else one for one in members
-    )
-    return _files(file.address, named, me, nested=True)
+def _chat_name(file: File) -> str:
+    """What the chat is called: phones call each the same, and its archive after whom it is with."""
+    if file.name != _CHAT:
+        return file.name
+    return f"{Path(file.address).parent.name.removesuffix('.zip')}.txt"
 
 
 def _document(file: File, data: bytes) -> Document:

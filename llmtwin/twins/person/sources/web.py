@@ -12,6 +12,7 @@ import httpx
 import trafilatura
 
 from llmtwin.errors import InputError, TooLarge, Unavailable
+from llmtwin.twins.person.sources.authors import noted_by
 from llmtwin.twins.person.sources.dates import read_date
 from llmtwin.twins.person.sources.documents import READERS, Document, read_document
 from llmtwin.twins.person.sources.feeds import is_feed
@@ -113,4 +114,4 @@ def read_page(fetched: Fetched) -> Document:
     soup = parse(found.text)
     for outer in soup.select("pre:has(> pre)"):
         outer.unwrap()
-    return Document(to_markdown(soup), found.title or "", read_date(found.date))
+    return Document(to_markdown(soup), found.title or "", read_date(found.date), noted_by(found.author))
