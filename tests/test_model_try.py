@@ -43,6 +43,7 @@ def test_a_change_is_read_from_names_and_values(tmp_path: Path) -> None:
         ("temperature=nan", "number from 0 to 2"),
         ("retrieval=off", "no memory to draw on"),
         ("base=localhost", "URL"),
+        ("base=http://user:key@x:9/v1", "would be kept and shown"),
         ("model=", "names no model"),
         ("prompt=/no/such/file", "cannot be read"),
     ],

@@ -96,6 +96,21 @@ def test_a_request_on_record_twice_is_the_noise_floor(desk: Twin, settings: Sett
     assert row.ratio is not None and row.ratio.value == pytest.approx(0.25)
 
 
+def test_each_key_goes_to_its_own_host_alone(
+    desk: Twin, settings: Settings, primary: Speaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "the primary's")
+    with Speaker(say) as other:
+        before = len(primary.keys)
+        for base in (other.url, primary.url):
+            try_change("desk", [f"base={base}"], sample=2, settings=settings)
+        compare("desk", [f"base={other.url}"], 5, 2, settings)
+        assert set(primary.keys[before:]) == {"Bearer the primary's"} and set(other.keys) == {None}
+        monkeypatch.setenv("LLMTWIN_TRY_API_KEY", "the other's")
+        try_change("desk", [f"base={other.url}"], sample=2, settings=settings)
+        assert other.keys[-1] == "Bearer the other's"
+
+
 def test_a_reply_that_cannot_be_read_is_a_failure_and_not_the_end(
     settings: Settings, tmp_path: Path, desk: Twin
 ) -> None:

@@ -7,7 +7,6 @@ another answer would have led a conversation, `users` says.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from llmtwin.errors import InputError, LlmtwinError
+from llmtwin.twins.model.address import checked_address
 
 TEMPERATURE_MAX = 2.0
 
@@ -78,7 +78,7 @@ def parse(assignments: Iterable[str]) -> Change:
         "prompt": _prompt,
         "temperature": _temperature,
         "model": _model,
-        "base": _base,
+        "base": checked_address,
     }
     values: dict[str, Any] = {}
     for assignment in assignments:
@@ -185,9 +185,3 @@ def _model(value: str) -> str:
     if not value.strip():
         raise InputError("model= names no model; give one, for example model=desk@4")
     return value
-
-
-def _base(value: str) -> str:
-    if not re.match(r"https?://[^/\s]", value):
-        raise InputError(f"base={value}: give the URL of an endpoint, for example http://localhost:9000/v1")
-    return value.rstrip("/")
