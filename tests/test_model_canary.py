@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from llmtwin.edge import mirrored, publish
 from llmtwin.edge.likeness import compare
 from llmtwin.edge.link import Link
 from llmtwin.edge.store import KEY, EdgeStore
-from llmtwin.errors import Conflict, InputError, NotFound
+from llmtwin.errors import Conflict, InputError, NotFound, Unavailable, Untrusted
 from llmtwin.models.base import Base
 from llmtwin.models.distil import distil
 from llmtwin.models.lora import Lora
@@ -181,6 +182,67 @@ def test_a_promoted_version_that_fails_later_is_rolled_back(desk: Desk, adapters
     # Whoever makes it live again by hand is not overruled.
     desk.twin.roll_back(bad)
     assert canary.look("desk", desk.own) is None
+
+
+@pytest.mark.parametrize("damage", ["unwritable", "changed"])
+def test_what_cannot_be_logged_is_not_done(desk: Desk, adapters: Adapters, damage: str) -> None:
+    desk.record(ENOUGH)
+    first, good = desk.publish(adapters.nothing), desk.publish(adapters.learned)
+    desk.twin.roll_back(first)
+    log = desk.store.folder / gating.DECISIONS
+    if damage == "unwritable":
+        log.symlink_to(desk.store.folder / "none" / "log")
+    else:
+        log.write_text("{}\n")
+    told = "cannot be written" if damage == "unwritable" else "line 1 is no line of this log"
+    for decide in (partial(canary.begin, share=0.3), canary.promote):
+        with pytest.raises((Unavailable, Untrusted), match=told):
+            decide("desk", good, settings=desk.own)
+        assert desk.answering() == (first, None)
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_what_the_server_did_not_confirm_is_a_line_and_what_is_live_stays_on_trial(
+    desk: Desk, adapters: Adapters, monkeypatch: pytest.MonkeyPatch, done: bool
+) -> None:
+    """The answer of the server is lost, whether it did as it was told or not."""
+
+    def lost(link: Link, version: int | None = None) -> None:
+        if done:
+            roll_back(link, version)
+        raise Unavailable("the server cannot be reached")
+
+    roll_back = Link.roll_back
+    desk.record(ENOUGH)
+    first, good = desk.publish(adapters.nothing), desk.publish(adapters.learned)
+    desk.twin.roll_back(first)
+    with monkeypatch.context() as patch:
+        patch.setattr(Link, "roll_back", lost)
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            canary.promote("desk", good, desk.own)
+    assert desk.actions() == ["promote", "unconfirmed"]
+    assert gating.decisions(desk.store).read().entries[-1]["why"] == "the server cannot be reached"
+    assert desk.answering() == ((good if done else first), None)
+    assert bool(canary.look("desk", desk.own)) is done
+
+
+def test_a_rollback_that_the_server_did_not_confirm_is_tried_again(
+    desk: Desk, adapters: Adapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(link: Link, version: int | None = None) -> None:
+        raise KeyboardInterrupt
+
+    desk.record(3)
+    good, bad = desk.publish(adapters.learned), desk.publish(adapters.nothing)
+    gating.keep(desk.store, bad, good, gating.judge(desk.store, bad, good, desk.own), Action.PROMOTE)
+    desk.record(ENOUGH)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Link, "roll_back", lost)
+        canary.look("desk", desk.own)
+    assert desk.answering() == (bad, None)
+    looked = canary.look("desk", desk.own)
+    assert looked and looked.action is Action.ROLL_BACK and desk.answering() == (good, None)
+    assert desk.actions() == ["promote", "rollback", "unconfirmed", "rollback"]
 
 
 def test_a_bad_version_is_let_before_nobody(desk: Desk, adapters: Adapters) -> None:

@@ -28,14 +28,15 @@ DECISIONS = "decisions.jsonl"
 
 
 class Action(StrEnum):
-    """What was done with a verdict: nothing; or the candidate answers a share, or all, of the sessions; or
-    it was to do so and must not; or it no longer does."""
+    """What is done with a verdict: nothing; or the candidate answers a share, or all, of the sessions; or
+    it was to do so and must not; or it no longer does. Or the server did not confirm what was to be done."""
 
     NONE = "none"
     CANARY = "canary"
     PROMOTE = "promote"
     REFUSE = "refuse"
     ROLL_BACK = "rollback"
+    UNCONFIRMED = "unconfirmed"
 
 
 def judge(store: EdgeStore, candidate: int, in_use: int | None, settings: Settings) -> SoFar:
@@ -58,13 +59,15 @@ def keep(
     in_use: int | None,
     found: SoFar,
     action: Action = Action.NONE,
-    share: float | None = None,
+    **more: Any,
 ) -> None:
-    """Add a decision to the twin's log, with its grounds and what was done; `share` is a canary's."""
+    """Add a decision to the twin's log, with its grounds, what is done, and what `more` there is to say.
+
+    Raises as `Decisions.append`.
+    """
     twin = store.settings().twin
     entry = {"at": now().isoformat(), "twin": twin, "candidate": candidate, "in_use": in_use}
-    done = {"action": action} | ({} if share is None else {"share": share})
-    decisions(store).append(entry | done | grounds(found))
+    decisions(store).append(entry | {"action": action} | more | grounds(found))
 
 
 def decisions(store: EdgeStore) -> Decisions:
