@@ -152,6 +152,27 @@ def test_a_watch_takes_it_back_and_says_so(desk: Desk, adapters: Adapters) -> No
     assert desk.answering() == (good, None) and desk.actions() == ["rollback"]
 
 
+def test_a_watch_outlives_a_look_that_fails(
+    desk: Desk, adapters: Adapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = desk.publish(adapters.learned), desk.publish(adapters.nothing)
+    desk.link.set_canary(bad, 0.3)
+    with pytest.raises(InputError, match="no session is held out yet"):
+        CliRunner().invoke(app, ["watch", "desk", "--once"], catch_exceptions=False)
+    looks = count(1)
+
+    def sleep(seconds: float) -> None:
+        if next(looks) == 2:
+            raise KeyboardInterrupt
+        desk.record(ENOUGH)
+
+    monkeypatch.setattr("time.sleep", sleep)
+    said = CliRunner().invoke(app, ["watch", "desk"]).output
+    assert "this look failed: no session is held out yet" in said
+    assert f"desk@{bad} is taken back: desk@{good} is live" in said.splitlines()
+    assert desk.answering() == (good, None)
+
+
 def test_a_good_canary_stays_and_is_promoted_once_it_passes(desk: Desk, adapters: Adapters) -> None:
     desk.record(3)
     first, good = desk.publish(adapters.nothing), desk.publish(adapters.learned)
