@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -86,15 +87,21 @@ class Desk:
     own: Settings
     link: Link
     base: Base
-    recorded: Iterator[int]
+    passed: list[Exchange]
 
     def record(self, sessions: int) -> None:
         """That many more held-out sessions pass."""
+        for one in HELD_OUT[len(self.passed) :][:sessions]:
+            self.passed.append(self.goes_on(one))
+
+    def goes_on(self, one: Exchange) -> Exchange:
+        """A session passes, or goes on, now."""
         folder = mirrored.folder(self.store)
         folder.mkdir(exist_ok=True)
-        for _ in range(sessions):
-            append(folder / EXCHANGES, HELD_OUT[next(self.recorded)])
+        now = one.model_copy(update={"timestamp": time.time()})
+        append(folder / EXCHANGES, now)
         mirrored.take(self.store)
+        return now
 
     def publish(self, lora: Lora) -> int:
         """The next version, pushed."""
@@ -125,7 +132,7 @@ def desk(settings: Settings, adapters: Adapters, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("LLMTWIN_ENGINE", "torch")
     own = settings.model_copy(update={"base": folder, "engine": "torch"})
     with Twin.new("desk", "model", settings=own) as twin, EdgeStore(own.edge_folder / "desk") as store:
-        yield Desk(twin, store, own, open_link(store, own), adapters.base, count())
+        yield Desk(twin, store, own, open_link(store, own), adapters.base, [])
 
 
 def test_a_bad_canary_is_taken_back_by_itself(desk: Desk, adapters: Adapters) -> None:
@@ -136,6 +143,7 @@ def test_a_bad_canary_is_taken_back_by_itself(desk: Desk, adapters: Adapters) ->
     desk.record(ENOUGH)
     looked = canary.look("desk", desk.own)
     assert looked and (looked.found.verdict, looked.action) == (Verdict.FAIL, Action.ROLL_BACK)
+    assert looked.found.items == ENOUGH
     assert desk.answering() == (good, None)
     assert canary.look("desk", desk.own) is None
     assert desk.actions() == ["canary", "rollback"]
@@ -195,11 +203,15 @@ def test_a_promoted_version_that_fails_later_is_rolled_back(desk: Desk, adapters
     desk.record(3)
     good, bad = desk.publish(adapters.learned), desk.publish(adapters.nothing)
     gating.keep(desk.store, bad, good, gating.judge(desk.store, bad, good, desk.own), Action.PROMOTE)
+    # What let it go live does not count, and no session that had begun by then.
+    desk.goes_on(desk.passed[0])
     looked = canary.look("desk", desk.own)
     assert looked and looked.action is Action.NONE and desk.answering() == (bad, None)
+    assert looked.found.items == 0
     desk.record(ENOUGH)
     looked = canary.look("desk", desk.own)
     assert looked and looked.action is Action.ROLL_BACK and desk.answering() == (good, None)
+    assert looked.found.items == ENOUGH
     # Whoever makes it live again by hand is not overruled.
     desk.twin.roll_back(bad)
     assert canary.look("desk", desk.own) is None
@@ -330,7 +342,7 @@ def test_a_model_card_is_derived_to_the_same_bytes(desk: Desk, adapters: Adapter
         assert f"`{digest}`" in text
     assert f"{ENOUGH} replies in {ENOUGH} sessions" in " ".join(text.split())
     assert f"| version {first} | PASS |" in text and "canary for 0.3 of the sessions" in text
-    assert sum(f"`{one.id}`" in text for one in HELD_OUT[:ENOUGH]) == carding.FARTHEST
+    assert sum(f"`{one.id}`" in text for one in desk.passed) == carding.FARTHEST
     assert "lamp" not in text and "client" not in text
     # What was measured and is half written is measured again, to the same.
     kept = desk.store.adapter_folder(good) / nearness.FILE

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmtwin.edge.link import Link
@@ -22,6 +23,9 @@ from llmtwin.twins.gate import Verdict
 if TYPE_CHECKING:
     from llmtwin.twins.gate import SoFar
 
+Entry = Mapping[str, Any]
+"""A line of the log of decisions."""
+
 
 @dataclass(frozen=True)
 class Ruling:
@@ -34,6 +38,18 @@ class Ruling:
     action: Action
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A version that answers, in place of which it does, and since when; None where that is not in the log.
+
+    It is judged on the sessions since: those that let it go live say nothing of what came then.
+    """
+
+    candidate: int
+    in_use: int
+    since: datetime | None
+
+
 def rule(name: str, candidate: int, in_use: int | None = None, settings: Settings | None = None) -> Ruling:
     """Decide on a version, in place of `in_use` or of the base; one that is on trial is looked at, as `look`.
 
@@ -43,7 +59,7 @@ def rule(name: str, candidate: int, in_use: int | None = None, settings: Setting
     with open_store(name, settings) as store:
         link = open_link(store, settings)
         trial = _trial(store, link)
-        if trial is not None and trial[0] == candidate and in_use in (None, trial[1]):
+        if trial is not None and trial.candidate == candidate and in_use in (None, trial.in_use):
             return _look(store, link, trial, settings)
         found = judge(store, candidate, in_use, settings)
         return _done(store, Ruling(name, candidate, in_use, found, Action.NONE), settings)
@@ -92,7 +108,7 @@ def promote(name: str, candidate: int, settings: Settings | None = None) -> Ruli
 
 
 def look(name: str, settings: Settings | None = None) -> Ruling | None:
-    """Decide anew on the version that is on trial, and take it back where the verdict is FAIL.
+    """Decide anew on the version that is on trial, by the sessions since, and take it back where it FAILs.
 
     On trial is a canary, and a version that was promoted, as long as it is live. None where there is none.
     """
@@ -103,31 +119,35 @@ def look(name: str, settings: Settings | None = None) -> Ruling | None:
         return None if trial is None else _look(store, link, trial, settings)
 
 
-def _trial(store: EdgeStore, link: Link) -> tuple[int, int] | None:
-    """The version on trial, and the one that takes its place should it fail."""
-    info = link.info()
-    if info.canary_version is not None and info.live_version is not None:
-        return info.canary_version, info.live_version
-    of_live = [one for one in decisions(store).read().entries if one.get("candidate") == info.live_version]
-    promoted = _last(of_live, Action.PROMOTE)
+def _trial(store: EdgeStore, link: Link) -> Trial | None:
+    """The trial that is on, if one is."""
+    info, entries = link.info(), decisions(store).read().entries
+    canary, live = info.canary_version, info.live_version
+    if canary is not None and live is not None:
+        begun = _last(_of(canary, entries), Action.CANARY)
+        return Trial(canary, live, None if begun is None else datetime.fromisoformat(begun["at"]))
+    promoted = _last(_of(live, entries), Action.PROMOTE)
     # What the server did not confirm it may have done or not: which version is live says so.
-    end = _last(of_live, Action.PROMOTE, Action.ROLL_BACK, Action.UNCONFIRMED)
+    end = _last(_of(live, entries), Action.PROMOTE, Action.ROLL_BACK, Action.UNCONFIRMED)
     if promoted is None or end is None or end["action"] == Action.ROLL_BACK or promoted["in_use"] is None:
         return None
-    return promoted["candidate"], promoted["in_use"]
+    return Trial(promoted["candidate"], promoted["in_use"], datetime.fromisoformat(promoted["at"]))
 
 
-def _last(entries: Sequence[Mapping[str, Any]], *actions: Action) -> Mapping[str, Any] | None:
+def _of(version: int | None, entries: Sequence[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry.get("candidate") == version]
+
+
+def _last(entries: Sequence[Entry], *actions: Action) -> Entry | None:
     return next((entry for entry in reversed(entries) if entry.get("action") in actions), None)
 
 
-def _look(store: EdgeStore, link: Link, trial: tuple[int, int], settings: Settings) -> Ruling:
-    candidate, in_use = trial
-    found = judge(store, candidate, in_use, settings)
-    ruling = Ruling(link.twin, candidate, in_use, found, Action.NONE)
+def _look(store: EdgeStore, link: Link, trial: Trial, settings: Settings) -> Ruling:
+    found = judge(store, trial.candidate, trial.in_use, settings, trial.since)
+    ruling = Ruling(link.twin, trial.candidate, trial.in_use, found, Action.NONE)
     if found.verdict is Verdict.FAIL and _trial(store, link) == trial:
         ruling = replace(ruling, action=Action.ROLL_BACK)
-        return _done(store, ruling, settings, lambda: link.roll_back(in_use))
+        return _done(store, ruling, settings, lambda: link.roll_back(trial.in_use))
     return _done(store, ruling, settings)
 
 
