@@ -17,6 +17,7 @@ from typing import Any
 
 from llmtwin.errors import InputError, LlmtwinError
 from llmtwin.twins.model.address import checked_address
+from llmtwin.twins.model.again import harmless, why_not
 
 TEMPERATURE_MAX = 2.0
 
@@ -43,13 +44,14 @@ class Change:
     base: str | None = None
 
     def of(self, request: Mapping[str, Any]) -> Json:
-        """The request under the change, to be answered whole, not as a stream; the given one is left alone.
+        """The request under the change, such that only an answer comes of it; the given one is left alone.
 
-        Raises InputError for a system prompt in a request that has no place for one.
+        Raises InputError for a request that cannot be asked again like that, and for a system prompt in one
+        that has no place for it.
         """
-        changed = deepcopy(dict(request))
-        for field in ("stream", "stream_options"):
-            changed.pop(field, None)
+        if (why := why_not(request)) is not None:
+            raise InputError(why)
+        changed = harmless(deepcopy(dict(request)))
         if self.model is not None:
             changed["model"] = self.model
         if self.temperature is not None:
