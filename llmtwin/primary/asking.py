@@ -23,7 +23,7 @@ PRIMARY_KEY = "OPENAI_API_KEY"
 TRY_KEY = "LLMTWIN_TRY_API_KEY"
 
 Tell = Callable[[int], None]
-"""Is told how many requests there will be at most, before the first is made."""
+"""Is told how many requests there will be at most, before the first of these is made."""
 
 
 def changed(store: EdgeStore, change: Change, settings: Settings) -> httpx.Client:
