@@ -19,7 +19,7 @@ Say = Callable[[Json], str | int | Json]
 
 
 class Speaker(ThreadingHTTPServer):
-    """Answers chats; `with` runs it, and `received` has what it was asked."""
+    """Answers chats; `with` runs it, and `received` is what it was asked, `keys` with what keys."""
 
     daemon_threads = True
 
@@ -27,6 +27,7 @@ class Speaker(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.say = say
         self.received: list[Json] = []
+        self.keys: list[str | None] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def __enter__(self) -> Speaker:
@@ -45,6 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.received.append(asked)
+        self.server.keys.append(self.headers["authorization"])
         said = self.server.say(asked)
         status, body = (said, {"error": "no"}) if isinstance(said, int) else (200, said)
         content = json.dumps(chat(body) if isinstance(body, str) else body).encode()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from llmtwin.edge.audit import publish_audited
 from llmtwin.edge.likeness import compare
 from llmtwin.edge.link import Link
 from llmtwin.edge.store import KEY, EdgeStore
-from llmtwin.errors import Conflict, InputError, NotFound
+from llmtwin.errors import Conflict, InputError, NotFound, Unavailable, Untrusted
 from llmtwin.models.base import Base
 from llmtwin.models.distil import distil
 from llmtwin.models.lora import Lora
@@ -88,15 +90,21 @@ class Desk:
     own: Settings
     link: Link
     base: Base
-    recorded: Iterator[int]
+    passed: list[Exchange]
 
     def record(self, sessions: int) -> None:
         """That many more held-out sessions pass."""
+        for one in HELD_OUT[len(self.passed) :][:sessions]:
+            self.passed.append(self.goes_on(one))
+
+    def goes_on(self, one: Exchange) -> Exchange:
+        """A session passes, or goes on, now."""
         folder = mirrored.folder(self.store)
         folder.mkdir(exist_ok=True)
-        for _ in range(sessions):
-            append(folder / EXCHANGES, HELD_OUT[next(self.recorded)])
+        now = one.model_copy(update={"timestamp": time.time()})
+        append(folder / EXCHANGES, now)
         mirrored.take(self.store)
+        return now
 
     def publish(self, lora: Lora) -> int:
         """The next version, pushed."""
@@ -127,7 +135,7 @@ def desk(settings: Settings, adapters: Adapters, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("LLMTWIN_ENGINE", "torch")
     own = settings.model_copy(update={"base": folder, "engine": "torch"})
     with Twin.new("desk", "model", settings=own) as twin, EdgeStore(own.edge_folder / "desk") as store:
-        yield Desk(twin, store, own, open_link(store, own), adapters.base, count())
+        yield Desk(twin, store, own, open_link(store, own), adapters.base, [])
 
 
 def test_a_bad_canary_is_taken_back_by_itself(desk: Desk, adapters: Adapters) -> None:
@@ -138,6 +146,7 @@ def test_a_bad_canary_is_taken_back_by_itself(desk: Desk, adapters: Adapters) ->
     desk.record(ENOUGH)
     looked = canary.look("desk", desk.own)
     assert looked and (looked.found.verdict, looked.action) == (Verdict.FAIL, Action.ROLL_BACK)
+    assert looked.found.items == ENOUGH
     assert desk.answering() == (good, None)
     assert canary.look("desk", desk.own) is None
     assert desk.actions() == ["canary", "rollback"]
@@ -152,6 +161,27 @@ def test_a_watch_takes_it_back_and_says_so(desk: Desk, adapters: Adapters) -> No
     said = CliRunner().invoke(app, ["watch", "desk", "--once"], catch_exceptions=False).output
     assert f"desk@{bad} is taken back: desk@{good} is live" in said.splitlines()
     assert desk.answering() == (good, None) and desk.actions() == ["rollback"]
+
+
+def test_a_watch_outlives_a_look_that_fails(
+    desk: Desk, adapters: Adapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = desk.publish(adapters.learned), desk.publish(adapters.nothing)
+    desk.link.set_canary(bad, 0.3)
+    with pytest.raises(InputError, match="no session is held out yet"):
+        CliRunner().invoke(app, ["watch", "desk", "--once"], catch_exceptions=False)
+    looks = count(1)
+
+    def sleep(seconds: float) -> None:
+        if next(looks) == 2:
+            raise KeyboardInterrupt
+        desk.record(ENOUGH)
+
+    monkeypatch.setattr("time.sleep", sleep)
+    said = CliRunner().invoke(app, ["watch", "desk"]).output
+    assert "this look failed: no session is held out yet" in said
+    assert f"desk@{bad} is taken back: desk@{good} is live" in said.splitlines()
+    assert desk.answering() == (good, None)
 
 
 def test_a_good_canary_stays_and_is_promoted_once_it_passes(desk: Desk, adapters: Adapters) -> None:
@@ -176,14 +206,79 @@ def test_a_promoted_version_that_fails_later_is_rolled_back(desk: Desk, adapters
     desk.record(3)
     good, bad = desk.publish(adapters.learned), desk.publish(adapters.nothing)
     gating.keep(desk.store, bad, good, gating.judge(desk.store, bad, good, desk.own), Action.PROMOTE)
+    # What let it go live does not count, and no session that had begun by then.
+    desk.goes_on(desk.passed[0])
     looked = canary.look("desk", desk.own)
     assert looked and looked.action is Action.NONE and desk.answering() == (bad, None)
+    assert looked.found.items == 0
     desk.record(ENOUGH)
     looked = canary.look("desk", desk.own)
     assert looked and looked.action is Action.ROLL_BACK and desk.answering() == (good, None)
+    assert looked.found.items == ENOUGH
     # Whoever makes it live again by hand is not overruled.
     desk.twin.roll_back(bad)
     assert canary.look("desk", desk.own) is None
+
+
+@pytest.mark.parametrize("damage", ["unwritable", "changed"])
+def test_what_cannot_be_logged_is_not_done(desk: Desk, adapters: Adapters, damage: str) -> None:
+    desk.record(ENOUGH)
+    first, good = desk.publish(adapters.nothing), desk.publish(adapters.learned)
+    desk.twin.roll_back(first)
+    log = desk.store.folder / gating.DECISIONS
+    if damage == "unwritable":
+        log.symlink_to(desk.store.folder / "none" / "log")
+    else:
+        log.write_text("{}\n")
+    told = "cannot be written" if damage == "unwritable" else "line 1 is no line of this log"
+    for decide in (partial(canary.begin, share=0.3), canary.promote):
+        with pytest.raises((Unavailable, Untrusted), match=told):
+            decide("desk", good, settings=desk.own)
+        assert desk.answering() == (first, None)
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_what_the_server_did_not_confirm_is_a_line_and_what_is_live_stays_on_trial(
+    desk: Desk, adapters: Adapters, monkeypatch: pytest.MonkeyPatch, done: bool
+) -> None:
+    """The answer of the server is lost, whether it did as it was told or not."""
+
+    def lost(link: Link, version: int | None = None) -> None:
+        if done:
+            roll_back(link, version)
+        raise Unavailable("the server cannot be reached")
+
+    roll_back = Link.roll_back
+    desk.record(ENOUGH)
+    first, good = desk.publish(adapters.nothing), desk.publish(adapters.learned)
+    desk.twin.roll_back(first)
+    with monkeypatch.context() as patch:
+        patch.setattr(Link, "roll_back", lost)
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            canary.promote("desk", good, desk.own)
+    assert desk.actions() == ["promote", "unconfirmed"]
+    assert gating.decisions(desk.store).read().entries[-1]["why"] == "the server cannot be reached"
+    assert desk.answering() == ((good if done else first), None)
+    assert bool(canary.look("desk", desk.own)) is done
+
+
+def test_a_rollback_that_the_server_did_not_confirm_is_tried_again(
+    desk: Desk, adapters: Adapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(link: Link, version: int | None = None) -> None:
+        raise KeyboardInterrupt
+
+    desk.record(3)
+    good, bad = desk.publish(adapters.learned), desk.publish(adapters.nothing)
+    gating.keep(desk.store, bad, good, gating.judge(desk.store, bad, good, desk.own), Action.PROMOTE)
+    desk.record(ENOUGH)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Link, "roll_back", lost)
+        canary.look("desk", desk.own)
+    assert desk.answering() == (bad, None)
+    looked = canary.look("desk", desk.own)
+    assert looked and looked.action is Action.ROLL_BACK and desk.answering() == (good, None)
+    assert desk.actions() == ["promote", "rollback", "unconfirmed", "rollback"]
 
 
 def test_a_bad_version_is_let_before_nobody(desk: Desk, adapters: Adapters) -> None:
@@ -250,7 +345,7 @@ def test_a_model_card_is_derived_to_the_same_bytes(desk: Desk, adapters: Adapter
         assert f"`{digest}`" in text
     assert f"{ENOUGH} replies in {ENOUGH} sessions" in " ".join(text.split())
     assert f"| version {first} | PASS |" in text and "canary for 0.3 of the sessions" in text
-    assert sum(f"`{one.id}`" in text for one in HELD_OUT[:ENOUGH]) == carding.FARTHEST
+    assert sum(f"`{one.id}`" in text for one in desk.passed) == carding.FARTHEST
     assert "lamp" not in text and "client" not in text
     # What was measured and is half written is measured again, to the same.
     kept = desk.store.adapter_folder(good) / nearness.FILE

@@ -189,7 +189,7 @@ def test_a_share_that_cannot_be_is_refused(desk: Settings, share: float) -> None
         sampling.sample("desk", share, desk)
 
 
-@pytest.mark.parametrize("field", ["tools", "functions", "response_format"])
+@pytest.mark.parametrize("field", ["tools", "functions", "response_format", "web_search_options"])
 def test_an_answer_that_is_bound_to_a_form_is_not_begun(field: str) -> None:
     line = Exchange(
         timestamp=0, workload_id="", client_id="", request={"messages": [], field: []}, response={}

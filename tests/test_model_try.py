@@ -28,6 +28,9 @@ def said(text: str) -> dict[str, Any]:
     return {"choices": [{"message": {"role": "assistant", "content": text}}]}
 
 
+FUNCTION = {"type": "function", "function": {"name": "find"}}
+
+
 def test_a_change_is_read_from_names_and_values(tmp_path: Path) -> None:
     prompt = tmp_path / "new.txt"
     prompt.write_text("Be brief.")
@@ -43,6 +46,7 @@ def test_a_change_is_read_from_names_and_values(tmp_path: Path) -> None:
         ("temperature=nan", "number from 0 to 2"),
         ("retrieval=off", "no memory to draw on"),
         ("base=localhost", "URL"),
+        ("base=http://user:key@x:9/v1", "would be kept and shown"),
         ("model=", "names no model"),
         ("prompt=/no/such/file", "cannot be read"),
     ],
@@ -64,7 +68,11 @@ def test_a_change_is_given_and_given_once() -> None:
     [
         (asked("hi", system="old"), asked("hi", system="new")),
         (asked("hi", stream=True, stream_options={}), asked("hi", system="new")),
-        ({"input": "hi", "instructions": "old"}, {"input": "hi", "instructions": "new"}),
+        ({"input": "hi", "instructions": "old"}, {"input": "hi", "instructions": "new", "store": False}),
+        (
+            asked("hi", store=True, background=True, tools=[FUNCTION], tool_choice="auto"),
+            asked("hi", system="new", tools=[FUNCTION], tool_choice="auto"),
+        ),
     ],
 )
 def test_a_system_prompt_takes_the_place_of_the_old_one(
@@ -97,6 +105,30 @@ def test_items_are_paired_and_one_that_fails_stops_nothing() -> None:
     assert len(found.pairs) + len(found.failed) == 5
     lost = replay([[({"prompt": "b"}, said("B"))]], Change(prompt="new"), ask).failures
     assert [reason.startswith("the request has no place") for reason in lost] == [True]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"tools": [FUNCTION, {"type": "mcp", "server_url": "http://x"}]}, "execute its tools"),
+        ({"tools": {"type": "web_search"}}, "execute its tools"),
+        ({"web_search_options": {}}, "execute its tools"),
+        ({"previous_response_id": "resp_1"}, "what a server keeps"),
+        ({"conversation": "conv_1"}, "what a server keeps"),
+    ],
+)
+def test_what_would_be_done_again_is_not_asked_and_counted(more: dict[str, Any], told: str) -> None:
+    received = []
+
+    def ask(request: dict[str, Any]) -> dict[str, Any]:
+        received.append(request)
+        return said("b")
+
+    plain = {"input": "hi", "store": True, "background": True}
+    found = replay([[({"input": "hi", **more}, said("a")), (plain, said("a"))]], Change(model="m"), ask)
+    assert received == [{"input": "hi", "store": False, "model": "m"}]
+    ((reason, count),) = found.failures.items()
+    assert told in reason and count == 1 and len(found.pairs) == 1
 
 
 SHOP = [

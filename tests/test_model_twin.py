@@ -256,9 +256,14 @@ def test_a_primary_is_an_address_and_only_a_model_has_one(own: Settings) -> None
             shadowing.proxy_options("desk", "127.0.0.1", 8080, settings=own)
         with pytest.raises(InputError, match="is no address"):
             place.set_primary("desk", "localhost", own)
+        with pytest.raises(InputError, match="would be kept and shown") as raised:
+            place.set_primary("desk", "https://user:KEY@host/v1", own)
+        assert "KEY" not in str(raised.value)
         with pytest.raises(InputError, match="no twin of a model"):
             place.set_primary("home1", "http://localhost:9000/v1", own)
         place.set_primary("desk", "http://localhost:9000/v1/", own)
+        made = ["new", "other", "--kind", "model", "--primary", "http://host/v1?key=KEY"]
+        assert CliRunner().invoke(app, made).exit_code and Twin.names(own) == ["desk", "home1"]
         silent = shadowing.proxy_options("desk", "127.0.0.1", 8080, settings=own)
         assert silent.primary == "http://localhost:9000/v1" and silent.mirror is None
         recorded = shadowing.proxy_options("desk", "127.0.0.1", 8080, 0.5, settings=own).mirror

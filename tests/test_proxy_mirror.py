@@ -190,6 +190,7 @@ def test_a_twin_is_offered_functions_and_nothing_that_its_server_executes() -> N
     searched = {"input": "Hi", "tools": [function, {"type": "web_search"}], "tool_choice": "required"}
     assert asked_of_twin({**searched, "store": True, "background": True}, "t") == {
         "input": "Hi",
+        "store": False,
         "model": "t",
     }
 

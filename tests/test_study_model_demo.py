@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from rich.console import Console
 from llmtwin.settings import Settings
 from llmtwin.study import desk_case
 from llmtwin.study.model_demo import TWIN, ModelDemoOptions, run
+from llmtwin.study.processes import DemoOptions
 from llmtwin.twin import Twin
 from tests.models import tiny_base
 
@@ -24,6 +26,12 @@ def test_what_people_ask_is_drawn_by_the_seed_from_the_data_or_from_the_project(
     assert len(set(made)) == 40
     (tmp_path / desk_case.TRAINING).write_text("utterance,intent\nwhere is it,track\nstop it,cancel\n")
     assert sorted(desk_case.utterances(tmp_path, 2, 1)) == ["stop it", "where is it"]
+
+
+def test_what_demos_leave_has_no_name_that_readme_gives_to_a_new_twin(tmp_path: Path) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    made = re.findall(r"^llmtwin new (\S+)", readme, re.MULTILINE)
+    assert "desk" in made and not {TWIN, *DemoOptions(tmp_path, tmp_path).names} & set(made)
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from llmtwin.twin import Twin
 from llmtwin.twins.model import forecast
 from llmtwin.twins.model.checks import read_checks
 from tests.model_speaker import Json, Speaker, asked, line, record
+from tests.person_models import needs_embeddings
 
 COUNT = 20
 
@@ -94,6 +95,30 @@ def test_a_request_on_record_twice_is_the_noise_floor(desk: Twin, settings: Sett
     row = next(one for one in found.measured.measures if one.name == given[0])
     assert row.floor is not None and row.floor.value == 1
     assert row.ratio is not None and row.ratio.value == pytest.approx(0.25)
+
+
+@needs_embeddings
+def test_meanings_are_compared_and_a_multiple_of_the_noise_floor(desk: Twin, settings: Settings) -> None:
+    again = [line(1e9 + 100 + n, f"s{n}", price(n), "No idea.") for n in range(COUNT)]
+    record(settings, "desk", again)
+    found = try_change("desk", ["temperature=1.2"], settings=settings)
+    row = next(one for one in found.measured.measures if one.name == "embedding_distance")
+    assert row.ratio is not None and 0 < row.ratio.value < 1
+
+
+def test_each_key_goes_to_its_own_host_alone(
+    desk: Twin, settings: Settings, primary: Speaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "the primary's")
+    with Speaker(say) as other:
+        before = len(primary.keys)
+        for base in (other.url, primary.url):
+            try_change("desk", [f"base={base}"], sample=2, settings=settings)
+        compare("desk", [f"base={other.url}"], 5, 2, settings)
+        assert set(primary.keys[before:]) == {"Bearer the primary's"} and set(other.keys) == {None}
+        monkeypatch.setenv("LLMTWIN_TRY_API_KEY", "the other's")
+        try_change("desk", [f"base={other.url}"], sample=2, settings=settings)
+        assert other.keys[-1] == "Bearer the other's"
 
 
 def test_a_reply_that_cannot_be_read_is_a_failure_and_not_the_end(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmtwin.errors import InputError, Untrusted
+from llmtwin.errors import InputError, Unavailable, Untrusted
 from llmtwin.twins.decisions import FIRST, Decisions
 
 ENTRIES = [{"twin": "desk", "version": at, "verdict": "pass", "low": at / 3} for at in range(4)]
@@ -99,6 +100,19 @@ def test_what_json_cannot_hold_is_refused(path: Path) -> None:
         with pytest.raises(InputError, match="cannot be logged"):
             Decisions(path).append(bad)
     assert path.read_bytes() == before
+
+
+def test_a_full_disk_is_said_and_what_was_acknowledged_stays(path: Path) -> None:
+    before, (soft, hard) = path.stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (before + 9, hard))
+    try:
+        with pytest.raises(Unavailable, match=r"decisions\.jsonl cannot be written"):
+            Decisions(path).append({"more": 1})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(Decisions(path).verify().entries) == ENTRIES
+    Decisions(path).append({"more": 2})
+    assert Decisions(path).verify().entries[-1] == {"more": 2}
 
 
 def test_writers_side_by_side_make_one_chain(path: Path) -> None:

@@ -20,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from llmtwin.errors import Conflict, InputError, LlmtwinError, NotFound, TooLarge, Untrusted
+from llmtwin.errors import Conflict, InputError, LlmtwinError, NotFound, TooLarge, Unavailable, Untrusted
 from llmtwin.records import Card, Manifest
+from llmtwin.wire.files import write_durably
 from llmtwin.wire.package import (
     CARD,
     CONFIG,
@@ -293,6 +294,11 @@ def test_a_disk_that_fails_leaves_no_half_package(
     with pytest.raises(LlmtwinError, match="No space left"):
         write_package_atomic(parts, target)
     assert list(target.parent.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="card cannot be written: No such file"):
+        write_durably(tmp_path / "none" / "card", b"")
 
 
 def test_a_package_without_a_file_is_not_found(tmp_path: Path) -> None:

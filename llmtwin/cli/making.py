@@ -39,9 +39,12 @@ def new(
     """Make a twin and its keys, and enrol it."""
     from llmtwin.primary.place import set_primary
     from llmtwin.twin import Twin
+    from llmtwin.twins.model.address import checked_address
 
     if primary is not None and kind != "model":
         raise InputError("only a twin of a model has a primary: add `--kind model`")
+    if primary is not None:
+        checked_address(primary)  # before anything is made
     with Twin.new(name, kind, cohort=cohort, enrolment=enrolment):
         if primary is not None:
             set_primary(name, primary)

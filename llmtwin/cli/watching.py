@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Group
 
 from llmtwin.cli.arguments import Name, twin_of
-from llmtwin.errors import Conflict
+from llmtwin.errors import Conflict, LlmtwinError
 from llmtwin.show import (
     err,
     in_place,
@@ -34,16 +36,22 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
     every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 60,
 ) -> None:
-    """Compare a twin with its subject, and learn again what differs."""
+    """Compare a twin with its subject, and learn again what differs.
+
+    A look that fails, as while the server is away, is said in a line, and the next one follows.
+    """
     from llmtwin.primary import place
 
     with twin_of(name) as twin:
         if place.is_of_model(name) and out.is_terminal and not once:
             _watch_in_place(twin, every)
-        _watch(twin)
-        while not once:
-            time.sleep(every)
+        if once:
             _watch(twin)
+            return
+        while True:
+            with _going_on():
+                _watch(twin)
+            time.sleep(every)
 
 
 def _watch(twin: Twin) -> None:
@@ -64,13 +72,23 @@ def _watch_in_place(twin: Twin, every: float) -> NoReturn:
     with in_place() as show:
         show("looking …")
         while True:
-            _rule(twin)
-            found = _look(twin, lambda progress: show(learning(progress)))
-            if found is not None and found.relearned is not None:
-                show_card(found.relearned.card)
-                show_pushed(found.relearned.pushed)
-            show(Group(watched(found) if found else "", _near(twin)))
+            with _going_on():
+                _rule(twin)
+                found = _look(twin, lambda progress: show(learning(progress)))
+                if found is not None and found.relearned is not None:
+                    show_card(found.relearned.card)
+                    show_pushed(found.relearned.pushed)
+                show(Group(watched(found) if found else "", _near(twin)))
             time.sleep(every)
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """One look of many: what goes wrong in it is said, and is not the end of the watch."""
+    try:
+        yield
+    except LlmtwinError as error:
+        err.print(f"this look failed: {error}", style="yellow", markup=False)
 
 
 def _look(twin: Twin, report: Report) -> Watched | None:

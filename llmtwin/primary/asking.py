@@ -19,16 +19,19 @@ if TYPE_CHECKING:
     from llmtwin.twins.model.reply import Reply
 
 TIMEOUT_S = 120.0
+PRIMARY_KEY = "OPENAI_API_KEY"
+TRY_KEY = "LLMTWIN_TRY_API_KEY"
 
 Tell = Callable[[int], None]
-"""Is told how many requests there will be at most, before the first is made."""
+"""Is told how many requests there will be at most, before the first of these is made."""
 
 
 def changed(store: EdgeStore, change: Change, settings: Settings) -> httpx.Client:
     """A client of whoever answers under a change.
 
     A model that is the twin, or a version of it (`model=desk@4`), is asked at the twin's server; any other at
-    `base=`, else at the primary, with the key in OPENAI_API_KEY if there is one.
+    `base=`, else at the primary. The key in OPENAI_API_KEY goes to the primary's own host alone, the one in
+    LLMTWIN_TRY_API_KEY to that of any other `base=`.
     Raises InputError where no primary is known.
     """
     own = store.settings()
@@ -37,7 +40,8 @@ def changed(store: EdgeStore, change: Change, settings: Settings) -> httpx.Clien
     address = change.base or own.primary
     if address is None:
         raise InputError(f"{own.twin} has no primary to ask: say where with base=http://host:port/v1")
-    return _client(address)
+    primarys = own.primary is not None and _origin(address) == _origin(own.primary)
+    return _client(address, PRIMARY_KEY if primarys else TRY_KEY)
 
 
 def as_on_record(store: EdgeStore) -> httpx.Client:
@@ -48,7 +52,7 @@ def as_on_record(store: EdgeStore) -> httpx.Client:
             f"{own.twin} has no primary to ask beside the change: make the twin with"
             " `llmtwin new … --kind model --primary http://host:port/v1`"
         )
-    return _client(own.primary)
+    return _client(own.primary, PRIMARY_KEY)
 
 
 def ask(client: httpx.Client, request: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +87,12 @@ def reasons(failures: Mapping[str, int]) -> str:
     return "; ".join(f"{count} times: {reason}" for reason, count in failures.items())
 
 
-def _client(address: str) -> httpx.Client:
-    key = os.environ.get("OPENAI_API_KEY")
+def _origin(address: str) -> tuple[str, str, int | None]:
+    url = httpx.URL(address)
+    return url.scheme, url.host, url.port
+
+
+def _client(address: str, key_named: str) -> httpx.Client:
+    key = os.environ.get(key_named)
     headers = {"authorization": f"Bearer {key}"} if key else {}
     return httpx.Client(base_url=address, headers=headers, timeout=TIMEOUT_S)

@@ -6,8 +6,10 @@ asks the primary nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmtwin.edge.link import Link
 from llmtwin.edge.store import EdgeStore
@@ -21,6 +23,9 @@ from llmtwin.twins.gate import Verdict
 if TYPE_CHECKING:
     from llmtwin.twins.gate import SoFar
 
+Entry = Mapping[str, Any]
+"""A line of the log of decisions."""
+
 
 @dataclass(frozen=True)
 class Ruling:
@@ -33,6 +38,18 @@ class Ruling:
     action: Action
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A version that answers, in place of which it does, and since when; None where that is not in the log.
+
+    It is judged on the sessions since: those that let it go live say nothing of what came then.
+    """
+
+    candidate: int
+    in_use: int
+    since: datetime | None
+
+
 def rule(name: str, candidate: int, in_use: int | None = None, settings: Settings | None = None) -> Ruling:
     """Decide on a version, in place of `in_use` or of the base; one that is on trial is looked at, as `look`.
 
@@ -42,10 +59,10 @@ def rule(name: str, candidate: int, in_use: int | None = None, settings: Setting
     with open_store(name, settings) as store:
         link = open_link(store, settings)
         trial = _trial(store, link)
-        if trial is not None and trial[0] == candidate and in_use in (None, trial[1]):
+        if trial is not None and trial.candidate == candidate and in_use in (None, trial.in_use):
             return _look(store, link, trial, settings)
         found = judge(store, candidate, in_use, settings)
-        return _ruled(store, candidate, in_use, found, Action.NONE, settings)
+        return _done(store, Ruling(name, candidate, in_use, found, Action.NONE), settings)
 
 
 def begin(name: str, candidate: int, share: float, settings: Settings | None = None) -> Ruling:
@@ -72,8 +89,8 @@ def begin(name: str, candidate: int, share: float, settings: Settings | None = N
         if found.verdict is Verdict.FAIL:
             _refuse(store, candidate, in_use, found, settings)
         _check_still(link, candidate, in_use)
-        link.set_canary(candidate, share)
-        return _ruled(store, candidate, in_use, found, Action.CANARY, settings, share)
+        ruling = Ruling(name, candidate, in_use, found, Action.CANARY)
+        return _done(store, ruling, settings, lambda: link.set_canary(candidate, share), share=share)
 
 
 def promote(name: str, candidate: int, settings: Settings | None = None) -> Ruling:
@@ -86,12 +103,12 @@ def promote(name: str, candidate: int, settings: Settings | None = None) -> Ruli
         if found.verdict is not Verdict.PASS:
             _refuse(store, candidate, in_use, found, settings)
         _check_still(link, candidate, in_use)
-        link.roll_back(candidate)
-        return _ruled(store, candidate, in_use, found, Action.PROMOTE, settings)
+        ruling = Ruling(name, candidate, in_use, found, Action.PROMOTE)
+        return _done(store, ruling, settings, lambda: link.roll_back(candidate))
 
 
 def look(name: str, settings: Settings | None = None) -> Ruling | None:
-    """Decide anew on the version that is on trial, and take it back where the verdict is FAIL.
+    """Decide anew on the version that is on trial, by the sessions since, and take it back where it FAILs.
 
     On trial is a canary, and a version that was promoted, as long as it is live. None where there is none.
     """
@@ -102,27 +119,36 @@ def look(name: str, settings: Settings | None = None) -> Ruling | None:
         return None if trial is None else _look(store, link, trial, settings)
 
 
-def _trial(store: EdgeStore, link: Link) -> tuple[int, int] | None:
-    """The version on trial, and the one that takes its place should it fail."""
-    info = link.info()
-    if info.canary_version is not None and info.live_version is not None:
-        return info.canary_version, info.live_version
-    ends = (Action.PROMOTE, Action.ROLL_BACK)
-    entries = decisions(store).read().entries
-    last = next((entry for entry in reversed(entries) if entry.get("action") in ends), None)
-    if last is None or last["action"] != Action.PROMOTE or last["candidate"] != info.live_version:
+def _trial(store: EdgeStore, link: Link) -> Trial | None:
+    """The trial that is on, if one is."""
+    info, entries = link.info(), decisions(store).read().entries
+    canary, live = info.canary_version, info.live_version
+    if canary is not None and live is not None:
+        begun = _last(_of(canary, entries), Action.CANARY)
+        return Trial(canary, live, None if begun is None else datetime.fromisoformat(begun["at"]))
+    promoted = _last(_of(live, entries), Action.PROMOTE)
+    # What the server did not confirm it may have done or not: which version is live says so.
+    end = _last(_of(live, entries), Action.PROMOTE, Action.ROLL_BACK, Action.UNCONFIRMED)
+    if promoted is None or end is None or end["action"] == Action.ROLL_BACK or promoted["in_use"] is None:
         return None
-    return None if last["in_use"] is None else (last["candidate"], last["in_use"])
+    return Trial(promoted["candidate"], promoted["in_use"], datetime.fromisoformat(promoted["at"]))
 
 
-def _look(store: EdgeStore, link: Link, trial: tuple[int, int], settings: Settings) -> Ruling:
-    candidate, in_use = trial
-    found = judge(store, candidate, in_use, settings)
-    action = Action.NONE
+def _of(version: int | None, entries: Sequence[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry.get("candidate") == version]
+
+
+def _last(entries: Sequence[Entry], *actions: Action) -> Entry | None:
+    return next((entry for entry in reversed(entries) if entry.get("action") in actions), None)
+
+
+def _look(store: EdgeStore, link: Link, trial: Trial, settings: Settings) -> Ruling:
+    found = judge(store, trial.candidate, trial.in_use, settings, trial.since)
+    ruling = Ruling(link.twin, trial.candidate, trial.in_use, found, Action.NONE)
     if found.verdict is Verdict.FAIL and _trial(store, link) == trial:
-        link.roll_back(in_use)
-        action = Action.ROLL_BACK
-    return _ruled(store, candidate, in_use, found, action, settings)
+        ruling = replace(ruling, action=Action.ROLL_BACK)
+        return _done(store, ruling, settings, lambda: link.roll_back(trial.in_use))
+    return _done(store, ruling, settings)
 
 
 def _in_place_of(link: Link, candidate: int) -> int | None:
@@ -148,7 +174,8 @@ def _refuse(
     store: EdgeStore, candidate: int, in_use: int | None, found: SoFar, settings: Settings
 ) -> NoReturn:
     """Keep that a version must not go live, and say so: raises Conflict."""
-    twin = _ruled(store, candidate, in_use, found, Action.REFUSE, settings).twin
+    twin = store.settings().twin
+    _done(store, Ruling(twin, candidate, in_use, found, Action.REFUSE), settings)
     place = "the base" if in_use is None else f"{twin}@{in_use}"
     more = f"; about {found.items_more:,} more sessions are needed" if found.items_more else ""
     raise Conflict(
@@ -157,16 +184,24 @@ def _refuse(
     )
 
 
-def _ruled(
+def _done(
     store: EdgeStore,
-    candidate: int,
-    in_use: int | None,
-    found: SoFar,
-    action: Action,
+    ruling: Ruling,
     settings: Settings,
-    share: float | None = None,
+    tell_server: Callable[[], object] = lambda: None,
+    **more: Any,
 ) -> Ruling:
-    """Keep what was decided, and write the candidate's model card anew."""
-    keep(store, candidate, in_use, found, action, share)
-    carding.write(store.settings().twin, candidate, settings=settings)
-    return Ruling(store.settings().twin, candidate, in_use, found, action)
+    """Keep what was decided, then have the server do it, and write the candidate's model card anew.
+
+    The log comes first, so that no version is live that is not in it; where the server does not do it, or
+    nobody can say whether it did, that is a line, too.
+    """
+    decided = (store, ruling.candidate, ruling.in_use, ruling.found)
+    keep(*decided, ruling.action, **more)
+    try:
+        tell_server()
+    except BaseException as error:  # whoever is interrupted does not know either
+        keep(*decided, Action.UNCONFIRMED, why=str(error) or type(error).__name__)
+        raise
+    carding.write(ruling.twin, ruling.candidate, settings=settings)
+    return ruling

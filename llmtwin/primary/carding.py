@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmtwin.edge import mirrored
 from llmtwin.edge.store import EdgeStore
-from llmtwin.errors import NotFound, Unavailable
+from llmtwin.errors import NotFound
 from llmtwin.primary import gating
 from llmtwin.primary.nearness import Nearness, measure
 from llmtwin.primary.place import open_link, open_store, version_folder
@@ -60,10 +60,7 @@ def write(
             raise NotFound(f"{name} has learned nothing yet: run `llmtwin tune {name}`")
         path = path or version_folder(store, version) / FILE
         text = _card(store, version, measure(name, version, settings=settings))
-    try:
-        write_durably(path, text.encode())
-    except OSError as error:
-        raise Unavailable(f"{path} cannot be written: {error.strerror}") from error
+    write_durably(path, text.encode())
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from enum import StrEnum
 from math import exp, isfinite
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from llmtwin.twins.sessions import session_means
 if TYPE_CHECKING:
     from llmtwin.models.lora import Lora
     from llmtwin.twins.gate import SoFar
+    from llmtwin.twins.model.exchange import Exchange
 
 LOSS_MAX = 0.02
 """How much less of the primary's probability a token a candidate may give, before it is kept back."""
@@ -28,20 +30,24 @@ DECISIONS = "decisions.jsonl"
 
 
 class Action(StrEnum):
-    """What was done with a verdict: nothing; or the candidate answers a share, or all, of the sessions; or
-    it was to do so and must not; or it no longer does."""
+    """What is done with a verdict: nothing; or the candidate answers a share, or all, of the sessions; or
+    it was to do so and must not; or it no longer does. Or the server did not confirm what was to be done."""
 
     NONE = "none"
     CANARY = "canary"
     PROMOTE = "promote"
     REFUSE = "refuse"
     ROLL_BACK = "rollback"
+    UNCONFIRMED = "unconfirmed"
 
 
-def judge(store: EdgeStore, candidate: int, in_use: int | None, settings: Settings) -> SoFar:
+def judge(
+    store: EdgeStore, candidate: int, in_use: int | None, settings: Settings, since: datetime | None = None
+) -> SoFar:
     """The verdict on a version in place of another, or of the base where that is None.
 
-    Raises as `scores`, and NotFound for a version that is not here.
+    It is of all held-out sessions, or of those alone that began `since` then. Raises as `scores`, and
+    NotFound for a version that is not here.
     """
     from llmtwin.models.lora import Lora
     from llmtwin.twins.gate import decide_so_far
@@ -49,7 +55,8 @@ def judge(store: EdgeStore, candidate: int, in_use: int | None, settings: Settin
     mirrored.take(store)
     new = Lora.load(version_folder(store, candidate))
     old = Lora.load(version_folder(store, in_use)) if in_use else None
-    return decide_so_far(*scores(store.settings().twin, [new, old], settings), loss_max=LOSS_MAX)
+    paired = scores(store.settings().twin, [new, old], settings, since)
+    return decide_so_far(*paired, loss_max=LOSS_MAX)
 
 
 def keep(
@@ -58,13 +65,15 @@ def keep(
     in_use: int | None,
     found: SoFar,
     action: Action = Action.NONE,
-    share: float | None = None,
+    **more: Any,
 ) -> None:
-    """Add a decision to the twin's log, with its grounds and what was done; `share` is a canary's."""
+    """Add a decision to the twin's log, with its grounds, what is done, and what `more` there is to say.
+
+    Raises as `Decisions.append`.
+    """
     twin = store.settings().twin
     entry = {"at": now().isoformat(), "twin": twin, "candidate": candidate, "in_use": in_use}
-    done = {"action": action} | ({} if share is None else {"share": share})
-    decisions(store).append(entry | done | grounds(found))
+    decisions(store).append(entry | {"action": action} | more | grounds(found))
 
 
 def decisions(store: EdgeStore) -> Decisions:
@@ -72,11 +81,17 @@ def decisions(store: EdgeStore) -> Decisions:
     return Decisions(store.folder / DECISIONS)
 
 
-def scores(name: str, adapters: Sequence[Lora | None], settings: Settings | None = None) -> list[list[float]]:
+def scores(
+    name: str,
+    adapters: Sequence[Lora | None],
+    settings: Settings | None = None,
+    since: datetime | None = None,
+) -> list[list[float]]:
     """What each adapter, or the base where it is None, is worth in each held-out session, the oldest first.
 
     That is how much of the primary's own probability it gives to what the primary said: exp(-KL) a token, the
-    mean of the session, from 0 to 1. Raises InputError where nothing is held out yet.
+    mean of the session, from 0 to 1. With `since` only sessions that began later count, maybe none.
+    Raises InputError where nothing is held out yet.
     """
     from llmtwin.models.distil import divergences
     from llmtwin.models.transformer import Transformer
@@ -88,12 +103,20 @@ def scores(name: str, adapters: Sequence[Lora | None], settings: Settings | None
         lines = beside.held_out(store.known())
     if not lines:
         raise InputError("no session is held out yet: collect more traffic")
+    if since is not None:
+        lines = _begun_since(lines, since)
     traces = [trace for trace in map(trace_of, lines) if trace]
     sessions = [line.session for line in lines]
     return [
         session_means(sessions, [min(1.0, exp(-cost)) for cost in costs])
         for costs in divergences(Transformer(serving.base(settings)), traces, adapters)
     ]
+
+
+def _begun_since(lines: Sequence[Exchange], since: datetime) -> list[Exchange]:
+    """Those of sessions that began later, of lines in their order."""
+    began_s = {line.session: line.timestamp for line in reversed(lines)}
+    return [line for line in lines if began_s[line.session] > since.timestamp()]
 
 
 def grounds(found: SoFar) -> dict[str, Any]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
 from llmtwin import serving
 from llmtwin.edge import mirrored
+from llmtwin.errors import Unavailable
 from llmtwin.primary.place import open_store, version_folder
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twins.model.discrepancy import Discrepancy
@@ -22,7 +24,7 @@ from llmtwin.wire.files import write_durably
 if TYPE_CHECKING:
     from llmtwin.models.base import Base
     from llmtwin.twins.model.exchange import Exchange
-    from llmtwin.twins.model.measures import Check
+    from llmtwin.twins.model.measures import Check, Measure
 
 SAMPLE = 64
 FILE = "nearness.json"
@@ -58,16 +60,19 @@ def measure(name: str, version: int, sample: int = SAMPLE, settings: Settings | 
         lines = beside.held_out(store.known(), sample)
         folder = version_folder(store, version)
     base = serving.base(settings)
-    what = [base.hash, *(measure.name for measure in measures()), *(line.id for line in lines)]
+    compared = measures_of_all()
+    what = [base.hash, *(measure.name for measure in compared), *(line.id for line in lines)]
     of = sha256("\n".join(what).encode()).hexdigest()
     found = _kept(folder / FILE, of)
     if found is None:
-        found = _measured(version, lines, folder, base)
+        found = _measured(version, lines, folder, base, compared)
         write_durably(folder / FILE, json.dumps({"of": of, "found": asdict(found)}).encode())
     return found
 
 
-def _measured(version: int, lines: Sequence[Exchange], folder: Path, base: Base) -> Nearness:
+def _measured(
+    version: int, lines: Sequence[Exchange], folder: Path, base: Base, compared: Sequence[Measure]
+) -> Nearness:
     from llmtwin.models.distil import divergences
     from llmtwin.models.engine.torch_engine import TorchEngine
     from llmtwin.models.lora import Lora
@@ -79,7 +84,7 @@ def _measured(version: int, lines: Sequence[Exchange], folder: Path, base: Base)
     with TorchEngine(base, lambda _: folder) as engine:
         pairs = beside.pairs(lines, beside.replies(engine, lines, (str(version),)))
         own, alone = divergences(engine.model, traces, [Lora.load(folder), None])
-    found = discrepancy(pairs, measures())
+    found = discrepancy(pairs, compared)
     kl_of = dict(zip((line.id for line in lines), own, strict=True))
     return Nearness(version, fmean(own), fmean(alone), found, kl_of)
 
@@ -93,8 +98,16 @@ def _kept(file: Path, of: str) -> Nearness | None:
         return None
 
 
-def measures(checks: Mapping[str, Check] | None = None) -> Sequence[Any]:
-    """How two answers are compared; of checks, by how often one passes and the other does not."""
+def measures_of_all(checks: Mapping[str, Check] | None = None) -> Sequence[Measure]:
+    """As `measures`, and how near the answers' meanings are where sentence embeddings are installed."""
+    return [*measures(checks), *_of_meaning()]
+
+
+def measures(checks: Mapping[str, Check] | None = None) -> Sequence[Measure]:
+    """How two answers are compared at little cost, as beside a proxy.
+
+    Of checks, that is by how often one passes and the other does not.
+    """
     from llmtwin.twins.model.measures import (
         CheckDifference,
         ExactMatch,
@@ -110,3 +123,14 @@ def measures(checks: Mapping[str, Check] | None = None) -> Sequence[Any]:
         LengthRatio(),
         *(CheckDifference(name, check) for name, check in checked.items()),
     ]
+
+
+@cache
+def _of_meaning() -> tuple[Measure, ...]:
+    from llmtwin.memory.embed import Embedder
+    from llmtwin.twins.model.measures import EmbeddingDistance
+
+    try:
+        return (EmbeddingDistance(Embedder()),)
+    except Unavailable:
+        return ()

@@ -20,19 +20,10 @@ def is_of_model(name: str, settings: Settings | None = None) -> bool:
         return store.settings().kind == "model"
 
 
-def checked_address(given: str) -> str:
-    """An address without a slash at its end. Raises InputError for what is none."""
-    from pydantic import HttpUrl, TypeAdapter, ValidationError
-
-    try:
-        TypeAdapter(HttpUrl).validate_python(given)
-    except ValidationError:
-        raise InputError(f"{given[:200]!r} is no address: give one as http://host:port/v1") from None
-    return given.rstrip("/")
-
-
 def set_primary(name: str, url: str, settings: Settings | None = None) -> None:
-    """Keep where the primary of a twin answers, up to and with `/v1`. Raises InputError for no address."""
+    """Keep where the primary of a twin answers, up to and with `/v1`. Raises as `checked_address`."""
+    from llmtwin.twins.model.address import checked_address
+
     address = checked_address(url)
     with open_store(name, settings) as store:
         store.save_settings(store.settings().model_copy(update={"primary": address}))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llmtwin.edge import mirrored
 from llmtwin.edge.store import SEAL_KEY, EdgeStore
 from llmtwin.errors import InputError, Unavailable
-from llmtwin.primary.place import checked_address, open_store
+from llmtwin.primary.place import open_store
 from llmtwin.settings import Settings
 from llmtwin.wire.seal import Sealer, load_or_create
 
@@ -34,6 +34,7 @@ def proxy_options(
     from llmtwin.proxy.app import ProxyOptions
     from llmtwin.proxy.mirror import MirrorOptions
     from llmtwin.proxy.shadow import TwinOptions
+    from llmtwin.twins.model.address import checked_address
 
     with open_store(name, settings) as store:
         own = store.settings()

@@ -12,7 +12,7 @@ from llmtwin.edge import mirrored
 from llmtwin.edge.store import EdgeStore
 from llmtwin.errors import InputError
 from llmtwin.primary.asking import Tell, ask, changed, reasons, said
-from llmtwin.primary.nearness import SAMPLE, measures
+from llmtwin.primary.nearness import SAMPLE, measures_of_all
 from llmtwin.primary.place import open_store
 from llmtwin.settings import Settings, read_settings
 
@@ -80,7 +80,7 @@ def try_change(
         places = list(sessions.values())
         answered = [places[one.session][one.item] for one in found.pairs]
         pairs = beside.pairs(answered, [reply(one.after) for one in found.pairs])
-        measured = discrepancy(pairs, measures(read))
+        measured = discrepancy(pairs, measures_of_all(read))
         foretold = _foretold(pairs, read, change, shlex.join(changes))
         _keep(store, foretold)
     return Tried(measured, rates(pairs, read), dict(found.failures), foretold)

@@ -17,7 +17,7 @@ import httpx
 from llmtwin.edge import mirrored
 from llmtwin.errors import InputError, LlmtwinError
 from llmtwin.primary.asking import Tell, as_on_record, ask, changed, reasons
-from llmtwin.primary.nearness import measures
+from llmtwin.primary.nearness import measures_of_all
 from llmtwin.primary.place import open_store
 from llmtwin.primary.trying import checks_on, rates, recorded
 from llmtwin.settings import Settings, read_settings
@@ -98,7 +98,7 @@ def talk(
                 pairs += _paired(own, changed_, again, f"user {number}")
         if not pairs:
             raise InputError(f"no turn was answered on both sides: {reasons(failures)}")
-        measured = discrepancy(pairs, measures(read))
+        measured = discrepancy(pairs, measures_of_all(read))
     return Talked(measured, rates(pairs, read), dict(failures), count, len(pairs), fidelity, doubt)
 
 

@@ -14,14 +14,12 @@ from dataclasses import dataclass, field
 import httpx
 from anyio import CancelScope, create_task_group
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import HttpUrl, TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from llmtwin.errors import InputError
 from llmtwin.proxy.aside import Aside
 from llmtwin.proxy.live import Live
 from llmtwin.proxy.metrics import Metrics
@@ -35,6 +33,7 @@ from llmtwin.proxy.passed import (
     header,
     secrets,
 )
+from llmtwin.twins.model.address import checked_address
 
 PREFIX = b"/v1"
 REQUEST_BYTES_MAX = 32 * 2**20
@@ -102,7 +101,7 @@ def create_app(options: ProxyOptions) -> Starlette:
     Raises InputError where the primary is no address or the mirror has no redactor, and Unavailable where
     its folder cannot be made.
     """
-    primary = _address(options.primary)
+    primary = httpx.URL(checked_address(options.primary))
     mirror = options.mirror.checked() if options.mirror else None
     metrics = Metrics()
     live = Live(metrics)
@@ -307,13 +306,3 @@ def _error(status: int, code: str, message: str) -> JSONResponse:
     return JSONResponse(
         {"error": {"code": code, "message": message, "type": code, "param": None}}, status_code=status
     )
-
-
-def _address(given: str) -> httpx.URL:
-    try:
-        address = TypeAdapter(HttpUrl).validate_python(given)
-    except ValidationError as error:
-        raise InputError(f"{given!r} is not the address of a model, as http://host:9000/v1 is") from error
-    if address.username or address.password or address.query:
-        raise InputError("the address has a key in it: clients send theirs, the proxy has none")
-    return httpx.URL(str(address))

@@ -13,6 +13,7 @@ import httpx
 
 from llmtwin.errors import InputError, Unavailable
 from llmtwin.proxy.passed import SHADOW_HEADER
+from llmtwin.twins.model.again import harmless
 from llmtwin.twins.model.exchange import Exchange, Shadow, append
 from llmtwin.twins.model.openai import reply, usage
 
@@ -22,11 +23,6 @@ ANSWER_BYTES_MAX = 8 * 2**20
 DAY_S = 86_400
 BYTES_PER_TOKEN = 4
 """Of a twin that does not say what it used."""
-
-# What a server would execute itself, or keep, or stream.
-_LEFT_OUT = frozenset(
-    {"stream", "stream_options", "background", "store", "web_search_options", "tools", "tool_choice"}
-)
 
 
 @dataclass(frozen=True)
@@ -131,16 +127,5 @@ class Shadower:
 
 
 def asked_of_twin(request: Mapping[str, Any], model: str) -> Json:
-    """The primary's request as the twin gets it: to be answered at once, with no tool that a server executes.
-
-    Functions may be offered, since whoever calls the model executes them, and here nobody does.
-    """
-    asked = {name: value for name, value in request.items() if name not in _LEFT_OUT} | {"model": model}
-    tools = request.get("tools")
-    if isinstance(tools, list) and all(map(_is_function, tools)):
-        asked |= {name: request[name] for name in ("tools", "tool_choice") if name in request}
-    return asked
-
-
-def _is_function(tool: object) -> bool:
-    return isinstance(tool, dict) and tool.get("type") == "function"
+    """The primary's request as the twin gets it."""
+    return harmless(request) | {"model": model}

@@ -43,7 +43,7 @@ from llmtwin.twins.model.collect import lessons
 from llmtwin.twins.model.drift import ProbeDrift
 from llmtwin.twins.model.kind import ModelKind
 
-TWIN = "desk"
+TWIN = "demo-desk"
 ASKERS, BURST = 4, 48
 REPLY_TOKENS_MAX = 48
 ANCHORS, PROBE_TOKENS_MAX = 100, 40

@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from llmtwin.errors import InputError, Untrusted
+from llmtwin.errors import InputError, Unavailable, Untrusted
 from llmtwin.wire.files import sync_folder
 
 FIRST = "0" * 64
@@ -46,25 +46,35 @@ class Decisions:
     def append(self, entry: Mapping[str, Any]) -> str:
         """Write an entry, and return its digest once it is on disk.
 
-        Raises InputError for what JSON cannot hold, and Untrusted where the log so far does not hold
-        together.
+        Raises InputError for what JSON cannot hold, Untrusted where the log so far does not hold together,
+        and Unavailable where it cannot be written, as on a full disk.
         """
-        with self._lock:
-            log = self.read()
-            removed = {"removed_bytes": log.unfinished_bytes} if log.unfinished_bytes else {}
-            line, digest = _line({"entry": dict(entry), "previous": log.head, **removed})
-            with self._path.open("ab") as file:
-                file.truncate(file.tell() - log.unfinished_bytes)
-                file.write(line + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            if log.head == FIRST:
-                sync_folder(self._path.parent)
+        try:
+            with self._lock:
+                log = self.read()
+                removed = {"removed_bytes": log.unfinished_bytes} if log.unfinished_bytes else {}
+                line, digest = _line({"entry": dict(entry), "previous": log.head, **removed})
+                with self._path.open("ab") as file:
+                    file.truncate(file.tell() - log.unfinished_bytes)
+                    file.write(line + b"\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                if log.head == FIRST:
+                    sync_folder(self._path.parent)
+        except OSError as error:
+            raise Unavailable(f"{self._path} cannot be written: {error.strerror}") from error
         return digest
 
     def read(self) -> Log:
-        """All entries, each checked. Raises Untrusted with the number of the first line that does not fit."""
-        whole = self._path.read_bytes() if self._path.exists() else b""
+        """All entries, each checked.
+
+        Raises Untrusted with the number of the first line that does not fit, and Unavailable where the log
+        cannot be read.
+        """
+        try:
+            whole = self._path.read_bytes() if self._path.exists() else b""
+        except OSError as error:
+            raise Unavailable(f"{self._path} cannot be read: {error.strerror}") from error
         *lines, unfinished = whole.split(b"\n")
         head, entries = FIRST, []
         for number, line in enumerate(lines, 1):

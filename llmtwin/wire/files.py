@@ -40,11 +40,14 @@ def read_limited(path: Path, bytes_max: int) -> bytes:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file and wait until it is on the disk."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    """Write a file and wait until it is on the disk. Raises Unavailable if it cannot be written."""
+    try:
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be written: {error.strerror}") from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from llmtwin.errors import InputError
 from llmtwin.twins.model import openai
+from llmtwin.twins.model.again import why_not
 from llmtwin.twins.model.exchange import Exchange
 from llmtwin.twins.model.replay import Ask, Change
 
@@ -25,8 +26,9 @@ _BOUND = frozenset({"tools", "functions", "response_format"})
 
 
 def can_be_begun(line: Exchange) -> bool:
-    """Whether its request is a chat that any text may answer."""
-    return "messages" in line.request and not _BOUND & line.request.keys()
+    """Whether its request is a chat that any text may answer, and nothing but an answer comes of it."""
+    request = line.request
+    return "messages" in request and not _BOUND & request.keys() and why_not(request) is None
 
 
 def goes_on(lines: Iterable[Exchange], ask: Ask) -> bool:

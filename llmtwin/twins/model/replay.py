@@ -7,7 +7,6 @@ another answer would have led a conversation, `users` says.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from llmtwin.errors import InputError, LlmtwinError
+from llmtwin.twins.model.address import checked_address
+from llmtwin.twins.model.again import harmless, why_not
 
 TEMPERATURE_MAX = 2.0
 
@@ -43,13 +44,14 @@ class Change:
     base: str | None = None
 
     def of(self, request: Mapping[str, Any]) -> Json:
-        """The request under the change, to be answered whole, not as a stream; the given one is left alone.
+        """The request under the change, such that only an answer comes of it; the given one is left alone.
 
-        Raises InputError for a system prompt in a request that has no place for one.
+        Raises InputError for a request that cannot be asked again like that, and for a system prompt in one
+        that has no place for it.
         """
-        changed = deepcopy(dict(request))
-        for field in ("stream", "stream_options"):
-            changed.pop(field, None)
+        if (why := why_not(request)) is not None:
+            raise InputError(why)
+        changed = harmless(deepcopy(dict(request)))
         if self.model is not None:
             changed["model"] = self.model
         if self.temperature is not None:
@@ -78,7 +80,7 @@ def parse(assignments: Iterable[str]) -> Change:
         "prompt": _prompt,
         "temperature": _temperature,
         "model": _model,
-        "base": _base,
+        "base": checked_address,
     }
     values: dict[str, Any] = {}
     for assignment in assignments:
@@ -185,9 +187,3 @@ def _model(value: str) -> str:
     if not value.strip():
         raise InputError("model= names no model; give one, for example model=desk@4")
     return value
-
-
-def _base(value: str) -> str:
-    if not re.match(r"https?://[^/\s]", value):
-        raise InputError(f"base={value}: give the URL of an endpoint, for example http://localhost:9000/v1")
-    return value.rstrip("/")
