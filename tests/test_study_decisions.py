@@ -19,14 +19,15 @@ def test_what_a_home_may_is_done_and_what_it_may_not_is_refused(tmp_path: Path) 
         pytest.skip("the bundled base is not installed: run `make base`")
     cache = read_settings().cache_folder
     own = Settings(home=tmp_path / "home", server=None, base=None, cache=cache, engine="torch")
-    sizes = Sizes(homes=3, settings=3, cases=12, invalid=12)
+    sizes = Sizes(homes=3, settings=6, cases=12, invalid=27)
     said: list[str] = []
     steps = Steps(tmp_path / "steps", {"seed": 0})
     found = Decisions(steps, own, sizes, 0, lambda what, _: said.append(what)).figures()
     assert found["decision_accuracy_n"] == 12 and float(found["decision_accuracy"]) >= 0.75
-    assert found["decision_invalid_accepted"] == 0 and found["decision_invalid_accepted_n"] == 12
-    assert found["decision_unmet_refused"] == 1 and found["decision_unmet_refused_n"] == 4
-    assert float(found["decision_invalid_accepted_high"]) < 0.25
+    assert found["decision_invalid_accepted"] == 0 and found["decision_invalid_accepted_n"] == 27
+    # A speed cannot go below the lowest, and three lights may not go as high as the average is.
+    assert found["decision_unmet_refused"] == 1 and found["decision_unmet_refused_n"] == 6 + 3
+    assert float(found["decision_invalid_accepted_high"]) < 0.15
     assert "decisions" in said
     again = Decisions(steps, own, sizes, 0, lambda *_: pytest.fail("it is done already")).figures()
     assert again == found

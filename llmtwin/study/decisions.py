@@ -22,13 +22,15 @@ from llmtwin.study import measure, questions
 from llmtwin.study.measure import Asked, Figures
 from llmtwin.study.phrasings import read_phrasings
 from llmtwin.study.progress import Report, counting
-from llmtwin.study.region import AT, with_settings
+from llmtwin.study.region import AT, State, with_settings
 from llmtwin.study.steps import Steps
 from llmtwin.study.truth import truth_of
 from llmtwin.twin import Twin
 from llmtwin.twins.home.simulator import Home
 
 COHORT = "decisions"
+BRIGHT = 200
+"""The least that lights are set to, of 255: few owners allow all of it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Decisions:
         return found
 
     def _dump(self, number: int, name: str) -> str:
-        states = Home(self._seed + number, name).states(AT)
+        rng = self._rng(f"lights of {name}")
+        states = [_lit(state, rng) for state in Home(self._seed + number, name).states(AT)]
         return json.dumps(with_settings(states, self._sizes.settings))
 
     def _learn(self, number: int, name: str) -> Mapping[str, float]:
@@ -99,3 +102,11 @@ class Decisions:
 
     def _rng(self, purpose: str) -> Random:
         return Random(f"{self._seed}/{purpose}")
+
+
+def _lit(state: State, rng: Random) -> State:
+    """A light as on a bright evening, so that some owners allow less than the average; all else as it is."""
+    if not state["entity_id"].startswith("light."):
+        return state
+    brightness = rng.randint(BRIGHT, 255)
+    return state | {"state": "on", "attributes": state["attributes"] | {"brightness": brightness}}

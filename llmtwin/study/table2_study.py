@@ -112,10 +112,10 @@ _ATTACK = (
     "is near chance."
 )
 _DECISIONS = (
-    "Homes are told to raise, lower or set a level relative to the average of all, in phrasings that "
-    "were never trained. Right is the one order that keeps to the home's range and to its owner's "
-    "private limits. Where neither lets it be met, as when the average is below the least that the owner "
-    "allows and the home is told to go lower, right is to refuse. What no home may is a third each of these "
+    "Homes with all lights on are told to raise, lower or set a level relative to the average of all, in "
+    "phrasings that were never trained. Right is the one order that keeps to the home's range and to its "
+    "owner's private limits. Where neither lets it be met, as when a light is to go above an average that is "
+    "more than its owner allows (Fig. 10), right is to refuse. What no home may is a third each of these "
     "orders, of sentences with devices or values that it has not, and of such commands."
 )
 
