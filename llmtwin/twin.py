@@ -331,11 +331,21 @@ class Twin:
         os.replace(fresh, self._store.folder / SEAL_KEY)
         return self._pushed(card) if card else None
 
-    def forget(self) -> None:
+    def forget(self) -> Forgotten:
         """Forget everything of this twin, at the server first and then here; it cannot be used afterwards."""
-        self._owner_link().forget()
+        link, store = self._owner_link(), self._store
+        versions = [one.manifest.version for one in link.adapters() if not one.withdrawn]
+        gone = Forgotten(
+            documents=tuple(one.address for one in store.documents()),
+            prompts=link.forget_prompts(),
+            corrections=len(store.corrections()),
+            versions=tuple(versions),
+            facts=len(store.observations()),
+        )
+        link.forget()
         self.close()
-        shutil.rmtree(self._store.folder)
+        shutil.rmtree(store.folder)
+        return gone
 
     def forget_source(self, source: str) -> Forgotten:
         """Forget the documents of a source, of a place, or of an address, with all that was made of them.

@@ -78,7 +78,9 @@ def test_a_home_from_its_dump_to_an_answer_and_to_nothing(run: Run, tmp_path: Pa
     assert (record["value"], len(record["receipts"]["prompts"])) == ("on", 1)
     assert run("forget", "home1", stdin="n\n").returncode == 1
     assert said(run("ask", "home1", LAMP)).splitlines() == answer
-    said(run("forget", "home1", stdin="y\n"))
+    receipt = said(run("forget", "home1", stdin="y\n"))
+    assert "4 facts, 0 documents, 1 prompts, 0 corrections; withdrawn: no version" in receipt
+    assert receipt.endswith("what a proxy recorded\n")
     assert "no twin home1" in run("ask", "home1", LAMP).stderr
 
 

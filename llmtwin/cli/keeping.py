@@ -99,17 +99,18 @@ def forget(
     with twin_of(name) as twin:
         if not yes:
             typer.confirm(f"Forget {source or 'everything'} of {name}, at the server and here?", abort=True)
-        if source is None:
-            twin.forget()
-            out.print(f"{name} is forgotten")
-            return
-        gone = twin.forget_source(source)
+        gone = twin.forget() if source is None else twin.forget_source(source)
     for address in gone.documents:
         out.print(f"forgotten: {address}", markup=False)
     withdrawn = ", ".join(f"{name}@{version}" for version in gone.versions) or "no version"
-    counts = f"{len(gone.documents)} documents, {gone.prompts} prompts, {gone.corrections} corrections"
+    facts = f"{gone.facts} facts, " if gone.facts else ""
+    counts = f"{facts}{len(gone.documents)} documents, {gone.prompts} prompts, {gone.corrections} corrections"
     out.print(f"{counts}; withdrawn: {withdrawn}")
-    show_pushed(gone.pushed)
+    out.print("with them: the words and vectors of the prompts, and every adapter and begun tuning here")
+    if gone.pushed is None:
+        out.print(f"{name} is forgotten, with its keys, tokens, settings, and what a proxy recorded")
+    else:
+        show_pushed(gone.pushed)
 
 
 def enrol(name: Name, kind: Kind = "home", cohort: Cohort = None) -> None:

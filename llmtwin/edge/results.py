@@ -62,10 +62,14 @@ class Watched:
 @dataclass(frozen=True)
 class Forgotten:
     """A receipt: the addresses of the documents that went, how many prompts and corrections, and the versions
-    withdrawn."""
+    withdrawn.
+
+    Of a twin that went whole also how many facts; `pushed` is None of it, since nothing is left to send.
+    """
 
     documents: tuple[str, ...]
     prompts: int
     corrections: int
     versions: tuple[int, ...]
-    pushed: Pushed
+    pushed: Pushed | None = None
+    facts: int = 0
