@@ -85,6 +85,27 @@ def test_what_is_collected_is_stored_with_stand_ins_only(twin: Twin, own: Settin
     assert all("asks" in body for body in bodies)
 
 
+def test_a_twin_learns_where_half_a_sign_was_said(own: Settings, tmp_path: Path) -> None:
+    path = traffic(tmp_path / "traffic.jsonl")
+    half, arguments = line(COUNT, "on \ud83d"), line(COUNT + 1, "the lamp is on")
+    half["request"]["messages"][0]["content"] = "what is \ud83d"
+    call = {
+        "id": "1",
+        "type": "function",
+        "function": {"name": "look", "arguments": f'{{"{MAIL}": "\\ud83d"}}'},
+    }
+    arguments["request"]["messages"].append({"role": "assistant", "content": None, "tool_calls": [call]})
+    with path.open("a") as file:
+        file.write("".join(json.dumps(one) + "\n" for one in (half, arguments)))
+    with Twin.new("desk", "model", settings=own) as twin:
+        assert twin.collect(path).documents == COUNT + 2
+        version = twin.tune(options=replace(QUICK, epochs_max=1)).card.version
+        assert gating.scores("desk", [None], own) and nearness.measure("desk", version, settings=own)
+    with EdgeStore(own.edge_folder / "desk") as store:
+        said = "".join(document.body for document in store.documents())
+    assert "on \ufffd" in said and '\\"\ufffd\\"' in said and MAIL not in said
+
+
 def test_collecting_again_adds_nothing(twin: Twin, own: Settings, tmp_path: Path) -> None:
     twin.collect(tmp_path / "traffic.jsonl")
     with EdgeStore(own.edge_folder / "desk") as store:

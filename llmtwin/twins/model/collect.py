@@ -58,8 +58,13 @@ def redacted(line: Exchange, redactor: Redactor) -> Exchange:
     """An exchange as it may be stored."""
     hidden = redactor.exchange(line.request, line.response)
     client = redactor.client(line.client_id)
-    return line.model_copy(
-        update={"client_id": client, "request": hidden.request, "response": hidden.response}
+    # Made anew, and so checked: a text that is JSON may have named halves of signs, which are in it now.
+    return Exchange(
+        timestamp=line.timestamp,
+        workload_id=line.workload_id,
+        client_id=client,
+        request=hidden.request,
+        response=hidden.response,
     )
 
 
@@ -93,7 +98,7 @@ def own_address(address: str) -> str:
 
 def own_document(address: str, line: Exchange, response: dict[str, Any], workload: str) -> Document:
     """The twin's own answer to the exchange at an address, as it is kept."""
-    answered = line.model_copy(update={"workload_id": workload, "response": response})
+    answered = Exchange.model_validate({**dict(line), "workload_id": workload, "response": response})
     body = answered.model_dump_json()
     return Document(id=answered.id, source=OWN, address=own_address(address), body=body)
 

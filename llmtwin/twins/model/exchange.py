@@ -43,7 +43,22 @@ def _epoch_s(given: object) -> object:
 Seconds = Annotated[float, BeforeValidator(_epoch_s)]
 """Seconds since 1970, in UTC; an ISO time with a zone is taken, too."""
 
-Json = dict[str, Any]
+
+def without_halves(content: Any) -> Any:
+    """JSON as it is, but for halves of a sign: two that belong together are joined, one alone is U+FFFD.
+
+    JSON can name them one by one, and streams part them; nothing that is written in UTF-8 takes them.
+    """
+    text = json.dumps(content, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return content
+
+
+Json = Annotated[dict[str, Any], BeforeValidator(without_halves)]
+"""What a model was asked or said; all of its texts can be written."""
 
 
 class Exchange(Record):
