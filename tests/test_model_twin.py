@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from llmtwin.cli import app
 from llmtwin.edge import mirrored
-from llmtwin.edge.store import EdgeStore
+from llmtwin.edge.store import SEAL_KEY, EdgeStore
 from llmtwin.errors import InputError, NotFound, Unavailable
 from llmtwin.memory import Memory
 from llmtwin.models.engine.api import Request, conversation
@@ -30,6 +30,7 @@ from llmtwin.twins.model import beside
 from llmtwin.twins.model.collect import Hide, is_held_out, trace_of
 from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Exchange, append
 from llmtwin.twins.model.kind import ModelKind
+from llmtwin.wire.seal import Sealer, load_or_create
 from tests.models import tiny_base
 
 COUNT = 60
@@ -191,6 +192,36 @@ def test_a_hidden_exchange_keeps_its_session_apart_and_itself() -> None:
     assert one.client_id == two.client_id != other.client_id
     assert "jane" not in json.dumps([one.request, one.response])
     assert is_held_out(one) == is_held_out(two)
+
+
+def test_exchanges_without_a_client_id_are_sessions_of_their_own(own: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "traffic.jsonl"
+    lines = (line(number, "the lamp is on") | {"client_id": ""} for number in range(COUNT))
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    with Twin.new("desk", "model", settings=own) as twin, EdgeStore(own.edge_folder / "desk") as store:
+        assert not any(one.name == "sessions" for one in twin.collect(path).skipped)
+        held = beside.held_out(store.known())
+        assert 0 < len(held) < COUNT and not any(one.client_id for one in held)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_record_of_a_single_session_is_told(own: Settings, tmp_path: Path, held: bool) -> None:
+    with Twin.new("desk", "model", settings=own) as twin, EdgeStore(own.edge_folder / "desk") as store:
+        hide = Hide(Sealer(load_or_create(store.folder / SEAL_KEY)).stand_in_key())
+        names = (f"customer {number}" for number in range(100))
+        session = next(
+            n for n in names if is_held_out(hide(Exchange.model_validate(line(0, "on", n)))) is held
+        )
+        path = tmp_path / "traffic.jsonl"
+        path.write_text("".join(json.dumps(line(n, "on", session)) + "\n" for n in range(COUNT)))
+        (told,) = (one for one in twin.collect(path).skipped if one.name == "sessions")
+        assert f"all {COUNT} exchanges have one client_id" in told.reason
+        if held:
+            with pytest.raises(InputError, match="have 1 client_id among them: give each session"):
+                twin.tune(options=QUICK)
+        else:
+            (note,) = twin.tune(options=replace(QUICK, epochs_max=1)).card.notes
+            assert note.startswith("nothing was held out") and "have 1 client_id" in note
 
 
 def test_too_little_traffic_is_said(own: Settings, tmp_path: Path) -> None:

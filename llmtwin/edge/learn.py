@@ -98,7 +98,7 @@ def learn(
         _keep_facts([right for right, kept in zip(recalled, is_kept, strict=True) if kept])
     heard = _heard(transformer, step or lessons, runs[-1].lora, rival)
     said = _figures(recalled, lessons, len(preferred), runs) | heard.figures
-    notes = (*_notes(voice, step, rival), *heard.notes)
+    notes = (*_notes(voice, step, rival), *lessons.notes, *heard.notes)
     data = data_hash(facts, lessons)
     manifest, figures = _publish(store, runs[-1].lora, base, skill, data, said, notes, key)
     store.note_learned(manifest.version, lessons.learned, known.documents)

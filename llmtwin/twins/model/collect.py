@@ -37,6 +37,7 @@ def read(sources: Sequence[str], known: Known) -> Reading:
     names, untold = _names() if known.key else (chatted, ())
     redactor = Redactor(known.key, names) if known.key else None
     documents, skipped = dict[str, Document](), list[Skipped](untold)
+    sessions = set[str]()
     for source in sources:
         found = 0
         for line in _lines(source):
@@ -44,13 +45,18 @@ def read(sources: Sequence[str], known: Known) -> Reading:
                 skipped.append(line)
                 continue
             found += 1
-            document = _document(line if redactor is None else redacted(line, redactor))
+            kept = line if redactor is None else redacted(line, redactor)
+            document = _document(kept)
             documents[document.address] = document
+            sessions.add(kept.session)
         if not found:
             why = f": {skipped[-1].name}: {skipped[-1].reason}" if skipped else ""
             raise InputError(
                 f"there is no traffic in {source}, which is a request and a response a line{why}"
             )
+    if len(sessions) == 1 and len(documents) >= EXCHANGES_MIN:
+        why = f"all {len(documents)} exchanges have one client_id, so that all or none of them are held out"
+        skipped.append(Skipped("sessions", why))
     return Reading(documents=tuple(documents.values()), items=len(documents), skipped=tuple(skipped))
 
 
@@ -115,10 +121,15 @@ def lessons(known: Known) -> Lessons:
         if trace is not None:
             (held_out if is_held_out(line) else learned)[address] = trace
             sessions[address] = line.session
-    if len(learned) + len(held_out) < EXCHANGES_MIN or not learned:
+    if len(sessions) < EXCHANGES_MIN:
         raise InputError(
-            f"{len(learned) + len(held_out)} replies are too few to learn a model from: it takes"
+            f"{len(sessions)} replies are too few to learn a model from: it takes"
             f" {EXCHANGES_MIN} or more; collect more traffic"
+        )
+    among = f"the {len(sessions)} replies have {len(set(sessions.values()))} client_id among them"
+    if not learned:
+        raise InputError(
+            f"all is held out and nothing left to learn, since {among}: give each session one of its own"
         )
     learned |= {address: trace for address, line in exchanges(known, OWN) if (trace := trace_of(line))}
     return Lessons(
@@ -126,6 +137,7 @@ def lessons(known: Known) -> Lessons:
         learned=tuple(learned),
         held_traces=held_out,
         held_sessions={address: sessions[address] for address in held_out},
+        notes=() if held_out else (f"nothing was held out and nothing compared, since {among}",),
     )
 
 
