@@ -183,6 +183,60 @@ def test_what_a_proxy_recorded_is_taken_in_before_tuning(own: Settings, tmp_path
         assert store.documents() == before
 
 
+def test_of_a_record_only_what_came_is_read_and_written(own: Settings) -> None:
+    lines = [Exchange.model_validate(line(number, "the lamp is on")) for number in range(COUNT)]
+    with Twin.new("desk", "model", settings=own), EdgeStore(own.edge_folder / "desk") as store:
+        path = mirrored.folder(store) / EXCHANGES
+        path.parent.mkdir()
+        for one in lines[:20]:
+            append(path, one)
+        mirrored.take(store)
+        assert len(store.documents()) == 20
+        before = store._connection.total_changes
+        mirrored.take(store)
+        assert store._connection.total_changes == before
+        store.drop(store.documents())
+        append(path, lines[20])
+        mirrored.take(store)
+        assert ids(store) == {lines[20].id}
+
+
+def test_a_record_that_was_changed_replaced_or_lost_is_read_anew_and_nothing_is_doubled(
+    own: Settings,
+) -> None:
+    lines = [Exchange.model_validate(line(number, "the lamp is on")) for number in range(COUNT)]
+    with Twin.new("desk", "model", settings=own), EdgeStore(own.edge_folder / "desk") as store:
+        path = mirrored.folder(store) / EXCHANGES
+        path.parent.mkdir()
+
+        def taken(*texts: str) -> set[str]:
+            path.write_text("".join(texts))
+            store.drop(store.documents())
+            mirrored.take(store)
+            mirrored.take(store)
+            return ids(store)
+
+        said = [one.model_dump_json() + "\n" for one in lines]
+        every = [one.id for one in lines]
+        assert taken(*said[:20]) == set(every[:20])
+        assert taken(*said[:3], *said[4:20]) == {*every[:3], *every[4:20]}  # one is gone, and it is shorter
+        assert taken(*said[20:]) == set(every[20:])  # another file, which is longer
+        blank = " " * (len(said[20]) - 1) + "\n"
+        assert taken(blank, *said[21:]) == set(every[21:])  # one is blank, and the length as it was
+        assert taken(blank, *said[21:], said[0]) == {every[0]}
+        assert taken(blank, *said[21:], said[0], said[1][:40]) == set()  # half a line waits for its end
+        assert taken(blank, *said[21:], said[0], said[1]) == {every[1]}
+        assert taken(blank, *said[21:], said[0], said[1], said[2].strip()) == {every[2]}
+        path.unlink()
+        mirrored.take(store)
+        assert ids(store) == {every[2]}
+        assert taken(said[0]) == {every[0]}
+
+
+def ids(store: EdgeStore) -> set[str]:
+    return {one.id for one in store.documents()}
+
+
 def test_a_hidden_exchange_keeps_its_session_apart_and_itself() -> None:
     hide = Hide(b"k" * 32)
     one, two, other = (
