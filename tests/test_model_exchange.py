@@ -55,6 +55,25 @@ def test_what_was_asked_and_said_comes_back_as_it_was(
     assert second == made()
 
 
+@pytest.mark.parametrize(
+    ("named", "kept"),
+    [
+        ("\ud83d", "\ufffd"),
+        ("a\ude00b", "a\ufffdb"),
+        ("\ud83d\ude00", "\U0001f600"),  # as a stream of halves adds up
+        ("\U0001f600 \ud83d\ud83d", "\U0001f600 \ufffd\ufffd"),
+        ("well\n", "well\n"),
+    ],
+)
+def test_half_a_sign_is_kept_as_one_that_can_be_written(tmp_path: Path, named: str, kept: str) -> None:
+    written = made(request={"q": [named], named: 1}, response={"a": {"b": named}})
+    assert written.request == {"q": [kept], kept: 1} and written.response == {"a": {"b": kept}}
+    append(tmp_path / "exchanges.jsonl", written)
+    (back,) = read(tmp_path / "exchanges.jsonl", Exchange)
+    assert back == written == Exchange.model_validate_json(written.model_dump_json())
+    assert isinstance(back, Exchange) and back.id == written.id
+
+
 def test_lines_of_other_tools_are_read(tmp_path: Path) -> None:
     path = tmp_path / "other.jsonl"
     theirs = {"workload_id": "w", "client_id": "c", "request": {}, "response": {}, "model_version": "7"}

@@ -112,6 +112,30 @@ def test_a_stream_that_was_cut_or_is_broken_is_none(stream: bytes) -> None:
     assert joined(stream) is None
 
 
+NOTHING = {"tool_calls": None, "function_call": None, "refusal": None, "role": None}
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [{"delta": {"content": "Hi"} | NOTHING}],
+        [{"delta": {"role": "assistant", "content": None} | NOTHING}, {"delta": {"content": "Hi"} | NOTHING}],
+        [{"delta": None, "logprobs": None}, {"delta": {"content": "Hi"}}, {"delta": None}],
+        [{"delta": {"content": "Hi"}, "logprobs": {"content": None, "refusal": None}}],
+    ],
+)
+def test_a_stream_that_says_null_for_what_it_does_not_have_is_read(pieces: list[Json]) -> None:
+    chunks = [{**HEAD, "choices": [{"index": 0, "finish_reason": None} | piece]} for piece in pieces]
+    around = [{**HEAD, "choices": None, "usage": None}, {**HEAD, "choices": [], "error": None}]
+    found = joined(sse(*around, *({**chunk, "error": None, "usage": None} for chunk in chunks), *around))
+    assert found is not None
+    said = reply(found)
+    assert said.text == "Hi" and not said.tool_calls and said.tokens is None
+    for silent in ({"delta": None}, {"delta": dict.fromkeys(NOTHING)}, {"text": None}):
+        nothing = joined(sse({**HEAD, "choices": [{"index": 0, **silent}]}))
+        assert nothing is not None and reply(nothing).text == ""
+
+
 def test_a_stream_of_completions() -> None:
     old = {"tokens": ["a"], "token_logprobs": [-0.1], "top_logprobs": [{"a": -0.1, "index": -3.0}]}
     head = {"id": "cmpl-1", "object": "text_completion", "created": 7, "model": "m"}

@@ -39,6 +39,11 @@ def test_the_same_is_the_same_stand_in_in_request_and_response_and_in_other_exch
     assert Redactor(bytes(16), names.chatted).exchange(chat("a@b.org"), {}).request != chat(mail)
 
 
+def test_who_is_not_named_gets_no_name() -> None:
+    assert REDACTOR.client("") == "" != REDACTOR.client("a")
+    assert REDACTOR.exchange(chat("hi", user=""), answer("ok")).request["user"] == ""
+
+
 def test_what_is_no_text_stays() -> None:
     request = chat("where is it?", temperature=0.2, logprobs=True, max_tokens=4155552671, stop=["\n"])
     response = answer("There.", logprobs={"content": [{"token": "There", "logprob": -0.1}]})

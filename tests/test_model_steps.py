@@ -22,11 +22,13 @@ from llmtwin.models.distil import divergences
 from llmtwin.models.lora import Lora
 from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import Progress
+from llmtwin.primary import gating, nearness
 from llmtwin.records import Card
 from llmtwin.serving import base
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twin import Twin
-from llmtwin.twins.model.collect import Hide, is_held_out, lessons
+from llmtwin.twins.model import beside
+from llmtwin.twins.model.collect import Hide, exchanges, is_held_out, lessons
 from llmtwin.twins.model.exchange import Exchange
 from llmtwin.twins.model.kind import ModelKind
 from llmtwin.wire.package import CARD, WEIGHTS
@@ -39,6 +41,7 @@ NEW = 10
 QUICK = replace(
     ModelKind().tuning(), epochs_max=6, epochs_falling=6, learning_rate=5e-3, checkpoint_seconds=0.0
 )
+EPOCH = 1_770_000_000
 KEY = bytes(range(KEY_BYTES))
 """Whose sessions are held out depends on the owner's key."""
 GARBAGE_COUNT = 28
@@ -47,7 +50,7 @@ GARBAGE = "8 off 3 door 9 code 1 percent " * 2
 
 def line(number: int, said: str, client: str) -> dict[str, Any]:
     return {
-        "timestamp": 1_770_000_000 + number,
+        "timestamp": EPOCH + number,
         "workload_id": "desk",
         "client_id": client,
         "request": {
@@ -123,6 +126,14 @@ def own(learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setti
 def twin(own: Settings) -> Iterator[Twin]:
     with Twin.open("desk", own) as opened:
         yield opened
+
+
+def long(file: Path, first: int, count: int) -> Path:
+    """Replies to conversations that are longer than the base has positions."""
+    lines = [line(n, sentence(n), f"customer {n}") for n in range(first, first + count)]
+    for one in lines:
+        one["request"]["messages"][0]["content"] *= 100
+    return written(file, lines)
 
 
 def weights(own: Settings, version: int) -> Path:
@@ -223,3 +234,26 @@ def test_what_was_learned_says_of_itself_what_its_card_says(twin: Twin, own: Set
         weights = store.adapter_folder(found.manifest.version) / WEIGHTS
     assert found.figures == card.figures
     assert found.figures["adapter_bytes"] == weights.stat().st_size
+
+
+def test_what_is_too_long_is_left_out_of_learning_gate_and_nearness_and_counted(
+    twin: Twin, own: Settings, tmp_path: Path
+) -> None:
+    before = gating.scores("desk", [None], own)
+    twin.collect(long(tmp_path / "long.jsonl", COUNT, 2 * NEW))
+    with EdgeStore(own.edge_folder / "desk") as store:
+        assert beside.held_out(store.known())[-1].timestamp >= EPOCH + COUNT  # such are held out, too
+    with pytest.raises(Conflict, match=rf"too long to be learned: {2 * NEW} replies were left out"):
+        twin.watch()
+    assert twin.watch().relearned is None  # it is told once
+    assert gating.scores("desk", [None], own) == before
+    assert len(nearness.measure("desk", 1, settings=own).kl_of) == len(before[0])
+    twin.collect(traffic(tmp_path / "new.jsonl", COUNT + 2 * NEW, NEW))
+    tuned = twin.watch().relearned
+    assert tuned is not None and any("20 replies were left out" in note for note in tuned.card.notes)
+    with EdgeStore(own.edge_folder / "desk") as store:
+        addresses = store.learned(tuned.card.version)
+        too_long = {
+            at for at, one in exchanges(store.known()) if COUNT <= one.timestamp - EPOCH < COUNT + 2 * NEW
+        }
+    assert addresses and too_long and addresses.isdisjoint(too_long)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from llmtwin.cli import app
 from llmtwin.edge import mirrored
-from llmtwin.edge.store import EdgeStore
+from llmtwin.edge.store import SEAL_KEY, EdgeStore
 from llmtwin.errors import InputError, NotFound, Unavailable
 from llmtwin.memory import Memory
 from llmtwin.models.engine.api import Request, conversation
@@ -31,6 +31,7 @@ from llmtwin.twins.model import beside
 from llmtwin.twins.model.collect import Hide, is_held_out, trace_of
 from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Exchange, Shadow, append
 from llmtwin.twins.model.kind import ModelKind
+from llmtwin.wire.seal import Sealer, load_or_create
 from tests.models import tiny_base
 
 COUNT = 60
@@ -84,6 +85,27 @@ def test_what_is_collected_is_stored_with_stand_ins_only(twin: Twin, own: Settin
     assert len(bodies) == COUNT
     assert not any("jane" in body or "customer 1" in body for body in bodies)
     assert all("asks" in body for body in bodies)
+
+
+def test_a_twin_learns_where_half_a_sign_was_said(own: Settings, tmp_path: Path) -> None:
+    path = traffic(tmp_path / "traffic.jsonl")
+    half, arguments = line(COUNT, "on \ud83d"), line(COUNT + 1, "the lamp is on")
+    half["request"]["messages"][0]["content"] = "what is \ud83d"
+    call = {
+        "id": "1",
+        "type": "function",
+        "function": {"name": "look", "arguments": f'{{"{MAIL}": "\\ud83d"}}'},
+    }
+    arguments["request"]["messages"].append({"role": "assistant", "content": None, "tool_calls": [call]})
+    with path.open("a") as file:
+        file.write("".join(json.dumps(one) + "\n" for one in (half, arguments)))
+    with Twin.new("desk", "model", settings=own) as twin:
+        assert twin.collect(path).documents == COUNT + 2
+        version = twin.tune(options=replace(QUICK, epochs_max=1)).card.version
+        assert gating.scores("desk", [None], own) and nearness.measure("desk", version, settings=own)
+    with EdgeStore(own.edge_folder / "desk") as store:
+        said = "".join(document.body for document in store.documents())
+    assert "on \ufffd" in said and '\\"\ufffd\\"' in said and MAIL not in said
 
 
 def test_collecting_again_adds_nothing(twin: Twin, own: Settings, tmp_path: Path) -> None:
@@ -187,6 +209,60 @@ def test_what_a_proxy_recorded_is_forgotten_on_its_record_too(own: Settings) -> 
             assert not file.is_file() or not re.search(rb"lamp \d is on|dark \d", file.read_bytes()), file
 
 
+def test_of_a_record_only_what_came_is_read_and_written(own: Settings) -> None:
+    lines = [Exchange.model_validate(line(number, "the lamp is on")) for number in range(COUNT)]
+    with Twin.new("desk", "model", settings=own), EdgeStore(own.edge_folder / "desk") as store:
+        path = mirrored.folder(store) / EXCHANGES
+        path.parent.mkdir()
+        for one in lines[:20]:
+            append(path, one)
+        mirrored.take(store)
+        assert len(store.documents()) == 20
+        before = store._connection.total_changes
+        mirrored.take(store)
+        assert store._connection.total_changes == before
+        store.drop(store.documents())
+        append(path, lines[20])
+        mirrored.take(store)
+        assert ids(store) == {lines[20].id}
+
+
+def test_a_record_that_was_changed_replaced_or_lost_is_read_anew_and_nothing_is_doubled(
+    own: Settings,
+) -> None:
+    lines = [Exchange.model_validate(line(number, "the lamp is on")) for number in range(COUNT)]
+    with Twin.new("desk", "model", settings=own), EdgeStore(own.edge_folder / "desk") as store:
+        path = mirrored.folder(store) / EXCHANGES
+        path.parent.mkdir()
+
+        def taken(*texts: str) -> set[str]:
+            path.write_text("".join(texts))
+            store.drop(store.documents())
+            mirrored.take(store)
+            mirrored.take(store)
+            return ids(store)
+
+        said = [one.model_dump_json() + "\n" for one in lines]
+        every = [one.id for one in lines]
+        assert taken(*said[:20]) == set(every[:20])
+        assert taken(*said[:3], *said[4:20]) == {*every[:3], *every[4:20]}  # one is gone, and it is shorter
+        assert taken(*said[20:]) == set(every[20:])  # another file, which is longer
+        blank = " " * (len(said[20]) - 1) + "\n"
+        assert taken(blank, *said[21:]) == set(every[21:])  # one is blank, and the length as it was
+        assert taken(blank, *said[21:], said[0]) == {every[0]}
+        assert taken(blank, *said[21:], said[0], said[1][:40]) == set()  # half a line waits for its end
+        assert taken(blank, *said[21:], said[0], said[1]) == {every[1]}
+        assert taken(blank, *said[21:], said[0], said[1], said[2].strip()) == {every[2]}
+        path.unlink()
+        mirrored.take(store)
+        assert ids(store) == {every[2]}
+        assert taken(said[0]) == {every[0]}
+
+
+def ids(store: EdgeStore) -> set[str]:
+    return {one.id for one in store.documents()}
+
+
 def test_a_hidden_exchange_keeps_its_session_apart_and_itself() -> None:
     hide = Hide(b"k" * 32)
     one, two, other = (
@@ -196,6 +272,36 @@ def test_a_hidden_exchange_keeps_its_session_apart_and_itself() -> None:
     assert one.client_id == two.client_id != other.client_id
     assert "jane" not in json.dumps([one.request, one.response])
     assert is_held_out(one) == is_held_out(two)
+
+
+def test_exchanges_without_a_client_id_are_sessions_of_their_own(own: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "traffic.jsonl"
+    lines = (line(number, "the lamp is on") | {"client_id": ""} for number in range(COUNT))
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    with Twin.new("desk", "model", settings=own) as twin, EdgeStore(own.edge_folder / "desk") as store:
+        assert not any(one.name == "sessions" for one in twin.collect(path).skipped)
+        held = beside.held_out(store.known())
+        assert 0 < len(held) < COUNT and not any(one.client_id for one in held)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_record_of_a_single_session_is_told(own: Settings, tmp_path: Path, held: bool) -> None:
+    with Twin.new("desk", "model", settings=own) as twin, EdgeStore(own.edge_folder / "desk") as store:
+        hide = Hide(Sealer(load_or_create(store.folder / SEAL_KEY)).stand_in_key())
+        names = (f"customer {number}" for number in range(100))
+        session = next(
+            n for n in names if is_held_out(hide(Exchange.model_validate(line(0, "on", n)))) is held
+        )
+        path = tmp_path / "traffic.jsonl"
+        path.write_text("".join(json.dumps(line(n, "on", session)) + "\n" for n in range(COUNT)))
+        (told,) = (one for one in twin.collect(path).skipped if one.name == "sessions")
+        assert f"all {COUNT} exchanges have one client_id" in told.reason
+        if held:
+            with pytest.raises(InputError, match="have 1 client_id among them: give each session"):
+                twin.tune(options=QUICK)
+        else:
+            (note,) = twin.tune(options=replace(QUICK, epochs_max=1)).card.notes
+            assert note.startswith("nothing was held out") and "have 1 client_id" in note
 
 
 def test_too_little_traffic_is_said(own: Settings, tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ from llmtwin import show
 from llmtwin.cli import app
 from llmtwin.edge import mirrored
 from llmtwin.edge.store import EdgeStore
-from llmtwin.errors import InputError
+from llmtwin.errors import InputError, Unavailable
 from llmtwin.primary import place, shadowing
 from llmtwin.primary.recorded import recorded
 from llmtwin.settings import Settings
 from llmtwin.twin import Twin
 from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Exchange, Shadow, append
 from llmtwin.twins.model.running import ANCHOR, State, Tokens
+from llmtwin.twins.private import names
 from tests.conftest import ServerProcess
 from tests.model_primary import Stub
 from tests.model_proxies import Proxy, kept, until
@@ -102,6 +103,22 @@ def test_the_server_that_serves_the_twin_is_asked_with_its_own_token(
     finally:
         server.stop()
     assert recorded("desk", settings).shadows == 1
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_proxy_says_first_that_names_are_recorded_where_nothing_finds_them(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    monkeypatch.setattr(names, "MODEL", "json" if installed else "no_such_model_of_names")
+    with Twin.new("desk", "model", settings=settings):
+        place.set_primary("desk", URL, settings)
+    with EdgeStore(settings.edge_folder / "desk") as store:
+        mirrored.folder(store).write_text("in the way")  # so that it does not start
+    said = CliRunner().invoke(app, ["proxy", "desk", "--mirror", "0.5"])
+    assert isinstance(said.exception, Unavailable) and "cannot be made" in str(said.exception)
+    told = " ".join(said.output.split())
+    assert ("names within sentences are NOT hidden" in told) is not installed
+    assert ("pip install 'llmtwin[names]'" in told) is not installed
 
 
 def test_there_is_nothing_to_ask_a_twin_where_nothing_is_recorded(settings: Settings) -> None:

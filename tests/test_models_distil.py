@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmtwin.errors import InputError
-from llmtwin.models.distil import CHOICES, distil, divergence, divergences, taught_by
+from llmtwin.models.distil import CHOICES, distil, divergence, divergences, fits, taught_by
 from llmtwin.models.lora import Fused, Lora, interpolated, stack
 from llmtwin.models.run import TuneOptions
 from llmtwin.models.transformer import Transformer, causal
@@ -40,6 +40,21 @@ def named(p: torch.Tensor, count: int) -> torch.Tensor:
     """The log-probabilities of the likeliest, minus infinity for the others."""
     least = p.topk(count, dim=-1).values[:, -1:]
     return torch.where(p >= least, p, -inf)
+
+
+def test_a_trace_fits_up_to_the_positions_of_the_base(
+    model: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = Trace(messages=(("user", "on"),), completion="on " * 700, ended=False)
+    assert len(taught_by(model.base, long).row[0]) > model.config.positions
+    assert not fits(model.base, long)
+    said = Trace(messages=(("user", "on"),), completion="on off", ended=False)
+    most = len(taught_by(model.base, said).row[0])
+    assert fits(model.base, said)
+    for tokens_max in (most, most - 1):
+        monkeypatch.setattr("llmtwin.models.distil.TOKENS_MAX", tokens_max)
+        assert fits(model.base, said) is (tokens_max == most)
+    assert not fits(model.base, said.model_copy(update={"tokens": ("o",) * 700, "tops": ({"o": 0.0},) * 700}))
 
 
 @given(count=st.integers(1, 8), seed=st.integers(0, 999))

@@ -254,6 +254,7 @@ def test_without_the_extra_it_is_said_what_is_missed(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(names_module, "MODEL", "no_such_model_of_names")
     with pytest.raises(Unavailable, match=r"not within sentences.*llmtwin\[names\]"):
         load_tagger()
+    assert "not within sentences" in str(names_module.untold())
 
 
 needs_tagger = pytest.mark.skipif(

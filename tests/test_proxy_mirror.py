@@ -17,6 +17,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from llmtwin.proxy.mirror import MirrorOptions
 from llmtwin.proxy.shadow import Shadower, TwinOptions, asked_of_twin
+from llmtwin.twins.kind import Known
+from llmtwin.twins.model import collect
 from llmtwin.twins.model.exchange import Exchange, Shadow, read
 from llmtwin.twins.sessions import sampled, session_of
 from tests.model_primary import Stub, whole
@@ -71,6 +73,19 @@ def test_what_passes_is_redacted_recorded_and_asked_of_the_twin(primary: Stub, t
     assert (chat.target, responses.target) == ("/v1/chat/completions", "/v1/responses")
     assert chat.header("x-llmtwin-shadow") == "1" and chat.header("authorization") == "Bearer twin-token"
     assert "sk-primary" not in str(twin.received) and "Ann" not in str(twin.received)
+
+
+def test_half_a_sign_is_recorded_asked_of_the_twin_and_counted(primary: Stub, tmp_path: Path) -> None:
+    with Stub() as twin:
+        mirror = MirrorOptions(tmp_path, "desk", kept, twin=TwinOptions(twin.url, "twin"))
+        with Proxy(tmp_path / "log", primary.url, mirror=mirror) as proxy, proxy.client() as client:
+            with proxy.counting("shadowed"):
+                asked = json.dumps({"model": "m\ud83d", "messages": [{"role": "user", "content": "\ud83d"}]})
+                client.post("chat/completions", content=asked).raise_for_status()
+            assert 'gen_ai_request_model="m\ufffd"' in proxy.metrics()
+        assert twin.received[0].json()["messages"] == [{"role": "user", "content": "\ufffd"}]
+    found = collect.read([str(tmp_path)], Known("desk"))
+    assert len(found.documents) == 1 and not found.skipped
 
 
 def test_what_cannot_be_redacted_goes_nowhere(primary: Stub, tmp_path: Path) -> None:

@@ -40,12 +40,15 @@ def proxy(
     """
     from llmtwin.primary.shadowing import proxy_options
     from llmtwin.proxy.app import serve
+    from llmtwin.twins.private.names import untold
 
     options = proxy_options(name, host, port, mirror, twin)
     recorded = f"{mirror:.0%} of sessions recorded, with stand-ins" if mirror else "nothing is recorded"
     asked = f", and asked of {name} at {twin}" if twin else ""
     out.print(f"http://{host}:{port}/v1 for {options.primary}; {recorded}{asked}", markup=False)
     out.print(f"http://{host}:{port}/live shows how it goes", markup=False)
+    if mirror and (missed := untold()):
+        err.print(f"names within sentences are NOT hidden: {missed}", style="yellow", markup=False)
     serve(options)
 
 

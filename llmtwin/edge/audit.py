@@ -122,7 +122,7 @@ def _learned(store: EdgeStore, base: Base, sealer: Sealer, version: int) -> Lear
         raise Conflict(f"version {version} was made for another base: tune again, then audit")
     of = kind(store.settings().kind)
     facts = learn.examples(store, of, sealer)
-    lessons = of.lessons(store.known(), ALL, lambda text: len(base.encode(text)), sealer.stand_in_key())
+    lessons = learn.lessons_of(of, store.known(), ALL, base, sealer)
     if learn.data_hash(facts, lessons) != signed.manifest.data:
         raise Conflict(
             f"version {version} learned other things than are here now, so that nobody can say what it should"

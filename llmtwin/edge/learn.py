@@ -23,13 +23,13 @@ from llmtwin.edge.store import CHECKPOINTS, EdgeStore
 from llmtwin.edge.voice import Heard, InUse, find, hear
 from llmtwin.errors import Conflict, InputError
 from llmtwin.models.base import Base
-from llmtwin.models.distil import distil
+from llmtwin.models.distil import distil, fits
 from llmtwin.models.lora import Lora
 from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import Report, Tuned, TuneOptions, prefer, tune
 from llmtwin.records import Example, Manifest, Preference, Trace
 from llmtwin.twins.gate import Verdict, decide
-from llmtwin.twins.kind import ALL, Kind, Lessons, Voice, kind
+from llmtwin.twins.kind import ALL, Kind, Known, Lessons, Voice, kind
 from llmtwin.wire.package import WEIGHTS, data_digest
 from llmtwin.wire.seal import Sealer
 
@@ -77,11 +77,12 @@ def learn(
     options = options or of.tuning(len(facts))
     base = transformer.base
     known = store.known()
-    lessons = of.lessons(known, voice, lambda text: len(base.encode(text)), sealer.stand_in_key())
+    lessons = lessons_of(of, known, voice, base, sealer)
     learned = [*facts, *lessons.examples]
     if not learned and not lessons.traces:
         raise InputError("there is nothing private to learn: collect something of the subject first")
     skill, rival = of.skill(base.hash), find(store, in_use, base)
+    _need_news(store, known, lessons, rival, changed)
     step = _step(lessons, rival, options.seed) if changed else None
     is_kept = [fact.path not in changed for fact in facts]
     before = rival.lora if rival and (step or not all(is_kept)) else None
@@ -100,13 +101,48 @@ def learn(
     said = _figures(recalled, lessons, len(preferred), runs) | heard.figures
     own = preferred[len(lessons.preferences) :]
     said |= _written(store, base, skill, runs[-1].lora, own, of, lessons, options.seed) if own else {}
-    notes = (*_notes(voice, step, rival), *heard.notes)
+    notes = (*_notes(voice, step, rival), *lessons.notes, *heard.notes)
     data = data_hash(facts, lessons)
     manifest, figures = _publish(store, runs[-1].lora, base, skill, data, said, notes, key)
     store.note_learned(manifest.version, lessons.learned, known.documents)
     for name in CHECKPOINTS:
         (store.folder / name).unlink(missing_ok=True)
     return Learned(manifest, figures, runs[-1])
+
+
+def lessons_of(of: Kind, known: Known, voice: Voice, base: Base, sealer: Sealer) -> Lessons:
+    """What a kind learns of what is known, but for replies that are too long for the base; a note says so.
+
+    Raises InputError where there is nothing to learn.
+    """
+    found = of.lessons(known, voice, lambda text: len(base.encode(text)), sealer.stand_in_key())
+    by_address = dict(zip(found.learned, found.traces, strict=True)) if found.traces else {}
+    learned = {at: trace for at, trace in by_address.items() if fits(base, trace)}
+    held_out = {at: trace for at, trace in found.held_traces.items() if fits(base, trace)}
+    too_long = len(by_address) + len(found.held_traces) - len(learned) - len(held_out)
+    if not too_long:
+        return found
+    note = f"{too_long} replies were left out: with what was asked they are too long for the base"
+    if not learned:
+        raise InputError(f"nothing is left to learn: {note}")
+    return replace(
+        found,
+        traces=tuple(learned.values()),
+        learned=tuple(learned),
+        held_traces=held_out,
+        notes=(*found.notes, note),
+    )
+
+
+def _need_news(
+    store: EdgeStore, known: Known, lessons: Lessons, rival: InUse | None, changed: Collection[str]
+) -> None:
+    """Raise Conflict where all traffic that came is too long to be learned; it is not looked at again."""
+    if rival is None or rival.learned is None or not lessons.traces or not changed:
+        return
+    if not set(changed) & set(lessons.learned):
+        store.note_learned(rival.version, rival.learned, known.documents)
+        raise Conflict(f"what came is too long to be learned: {'; '.join(lessons.notes)}")
 
 
 def _publish(

@@ -34,6 +34,9 @@ CHOICES = 21
 LEAST = 1e-6
 """No class is taken to be less likely: what a model names in four digits says no more."""
 
+TOKENS_MAX = 2048
+"""Of a reply with what was asked: what a step keeps of attention grows with the square of its longest row."""
+
 
 @dataclass(frozen=True)
 class Taught:
@@ -112,6 +115,13 @@ def _nats(transformer: Transformer, taught: Sequence[Taught], hidden: Tensor) ->
     said = torch.tensor([logprobs for one in taught for logprobs in one.logprobs])
     found = divergence(said, transformer.token_logprobs(torch.cat(predicting), wanted), 0.0)
     return [float(part.mean()) for part in torch.split(found, [len(one.ids) for one in taught])]
+
+
+def fits(base: Base, trace: Trace) -> bool:
+    """Whether a trace is short enough to be learned and measured."""
+    asked = len(base.encode(base.chat(conversation(trace.messages))))
+    said = max(len(base.encode(trace.completion)), len(trace.tokens))
+    return asked + said <= min(TOKENS_MAX, base.config.positions)
 
 
 def taught_by(base: Base, trace: Trace) -> Taught:

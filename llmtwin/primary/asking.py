@@ -57,13 +57,15 @@ def as_on_record(store: EdgeStore) -> httpx.Client:
 
 def ask(client: httpx.Client, request: dict[str, Any]) -> dict[str, Any]:
     """The response to a request. Raises Unavailable where there is none, InputError for what is no reply."""
+    from llmtwin.twins.model.exchange import without_halves
     from llmtwin.twins.model.openai import reply
 
     path = (
         "chat/completions" if "messages" in request else "completions" if "prompt" in request else "responses"
     )
     try:
-        found: dict[str, Any] = client.post(path, json=request).raise_for_status().json()
+        answered = client.post(path, json=request).raise_for_status()
+        found: dict[str, Any] = without_halves(answered.json())
     except httpx.HTTPStatusError as error:
         raise Unavailable(f"it answers with status {error.response.status_code}") from None
     except (httpx.HTTPError, ValueError) as error:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from math import exp, isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -93,23 +94,24 @@ def scores(
     mean of the session, from 0 to 1. With `since` only sessions that began later count, maybe none.
     Raises InputError where nothing is held out yet.
     """
-    from llmtwin.models.distil import divergences
+    from llmtwin.models.distil import divergences, fits
     from llmtwin.models.transformer import Transformer
     from llmtwin.twins.model import beside
     from llmtwin.twins.model.collect import trace_of
 
     settings = settings or read_settings()
+    base = serving.base(settings)
     with open_store(name, settings) as store:
-        lines = beside.held_out(store.known())
+        lines = beside.held_out(store.known(), fits=partial(fits, base))
     if not lines:
-        raise InputError("no session is held out yet: collect more traffic")
+        raise InputError("no session is held out yet, or all are too long: collect more traffic")
     if since is not None:
         lines = _begun_since(lines, since)
     traces = [trace for trace in map(trace_of, lines) if trace]
     sessions = [line.session for line in lines]
     return [
         session_means(sessions, [min(1.0, exp(-cost)) for cost in costs])
-        for costs in divergences(Transformer(serving.base(settings)), traces, adapters)
+        for costs in divergences(Transformer(base), traces, adapters)
     ]
 
 

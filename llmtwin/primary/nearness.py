@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
@@ -52,14 +52,15 @@ def measure(name: str, version: int, sample: int = SAMPLE, settings: Settings | 
     What was measured is kept beside the version, and not measured again while the replies are the same.
     Raises NotFound for a version that is not here, InputError where nothing is held out yet.
     """
+    from llmtwin.models.distil import fits
     from llmtwin.twins.model import beside
 
     settings = settings or read_settings()
+    base = serving.base(settings)
     with open_store(name, settings) as store:
         mirrored.take(store)
-        lines = beside.held_out(store.known(), sample)
+        lines = beside.held_out(store.known(), sample, partial(fits, base))
         folder = version_folder(store, version)
-    base = serving.base(settings)
     compared = measures_of_all()
     what = [base.hash, *(measure.name for measure in compared), *(line.id for line in lines)]
     of = sha256("\n".join(what).encode()).hexdigest()

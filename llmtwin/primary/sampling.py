@@ -70,10 +70,11 @@ def sample(
         version = open_link(store, settings).info().live_version
         if version is None:
             raise NotFound(f"{name} has learned nothing yet: run `llmtwin tune {name}`")
-        asked, before = _asked(store, version, share)
+        base = serving.base(settings)
+        asked, before = _asked(store, version, share, base)
         with as_on_record(store) as primary:
             _need_to_go_on(asked, primary)
-            said = _answers(serving.base(settings), version_folder(store, version), asked)
+            said = _answers(base, version_folder(store, version), asked)
             tell(sum(len(one.pieces) + one.ended for one in said))
             answers, tokens, failures = _keep(store, version, said, partial(ask, primary), advance)
     if failures and not answers:
@@ -91,13 +92,18 @@ class _Said:
     ended: bool
 
 
-def _asked(store: EdgeStore, version: int, share: float) -> tuple[dict[str, Exchange], int]:
+def _asked(store: EdgeStore, version: int, share: float, base: Base) -> tuple[dict[str, Exchange], int]:
     """The exchanges, by address, that this version is to answer yet, and how many it has answered."""
+    from llmtwin.models.distil import fits
     from llmtwin.twins.model import own
     from llmtwin.twins.model.collect import OWN, exchanges, is_held_out, own_address, trace_of
 
     known = store.known()
-    learned = {at: line for at, line in exchanges(known) if not is_held_out(line) and trace_of(line)}
+    learned = {
+        at: line
+        for at, line in exchanges(known)
+        if not is_held_out(line) and (trace := trace_of(line)) and fits(base, trace)
+    }
     # An address is a hash: in their order they are drawn at random, and more are the same ones and others.
     could_be = sorted(at for at, line in learned.items() if own.can_be_begun(line))
     drawn = could_be[: max(1, round(share / (1 - share) * len(learned)))]

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 import httpx
 
 from llmtwin.twins import sessions
+from llmtwin.twins.model.exchange import without_halves
 from llmtwin.twins.model.openai import joined
 
 Json = dict[str, Any]
@@ -83,7 +84,7 @@ def understood(passed: Passed) -> tuple[Json, Json] | None:
         response = joined(content) if passed.streamed else json.loads(content)
         if not isinstance(request, dict) or not isinstance(response, dict):
             return None
-        return _without(request, passed.secrets), _without(response, passed.secrets)
+        return _kept(request, passed.secrets), _kept(response, passed.secrets)
     except (httpx.DecodingError, RecursionError, ValueError):
         return None
 
@@ -93,8 +94,10 @@ def _decoded(content: bytes | None, encoding: str) -> bytes:
     return httpx.Response(200, headers=headers, content=content).content
 
 
-def _without(content: Json, secrets: Iterable[str]) -> Json:
-    text = kept = json.dumps(content)
+def _kept(content: Json, secrets: Iterable[str]) -> Json:
+    """Without keys, and such as can be written: what is asked may be half a sign."""
+    text = whole = json.dumps(content)
     for secret in secrets:
         text = text.replace(json.dumps(secret)[1:-1], "[key]")
-    return content if text is kept else json.loads(text)
+    kept: Json = without_halves(content if text is whole else json.loads(text))
+    return kept

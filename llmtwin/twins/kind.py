@@ -138,7 +138,8 @@ class Lessons:
 
     `learned` are the addresses of the documents that the examples are made of; `held_out` are the texts of
     others by their addresses. `traces` are another model's replies, to be distilled, and `held_traces` those
-    to be measured on; `held_sessions` says, by the same addresses, which of these belong together.
+    to be measured on; `held_sessions` says, by the same addresses, which of these belong together. `notes`
+    are for the card, a line each.
     """
 
     examples: tuple[Example, ...] = ()
@@ -148,6 +149,7 @@ class Lessons:
     traces: tuple[Trace, ...] = ()
     held_traces: Mapping[str, Trace] = field(default_factory=dict)
     held_sessions: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ than once says how far the primary is from itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llmtwin.models.engine.api import Engine, Request, conversation
+from llmtwin.records import Trace
 from llmtwin.twins.kind import Known
 from llmtwin.twins.model import collect, discrepancy, openai
 from llmtwin.twins.model.discrepancy import Answered
@@ -20,12 +21,17 @@ from llmtwin.twins.model.reply import Reply
 TOKENS_MAX = 256
 
 
-def held_out(known: Known, count: int | None = None) -> list[Exchange]:
-    """The newest held-out exchanges that a twin can be asked, the oldest first; all without a `count`."""
+def held_out(
+    known: Known, count: int | None = None, fits: Callable[[Trace], bool] = lambda _: True
+) -> list[Exchange]:
+    """The newest held-out exchanges that a twin can be asked, the oldest first; all without a `count`.
+
+    Those whose traces do not fit are left out.
+    """
     found = [
         line
         for _, line in collect.exchanges(known)
-        if collect.is_held_out(line) and collect.trace_of(line) is not None
+        if collect.is_held_out(line) and (trace := collect.trace_of(line)) and fits(trace)
     ]
     found.sort(key=lambda line: line.timestamp)
     return found if count is None else found[-count:]

@@ -13,11 +13,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from llmtwin.errors import InputError, NotFound, Unavailable
 from llmtwin.records import Document, Trace
 from llmtwin.twins.kind import Known, Lessons, Reading, Skipped
 from llmtwin.twins.model import exchange, openai
-from llmtwin.twins.model.exchange import Exchange
+from llmtwin.twins.model.exchange import Exchange, Mark
 from llmtwin.twins.model.redact import FindNames, Redactor
 from llmtwin.twins.private.names import chatted, load_tagger
 
@@ -27,40 +29,60 @@ OWN = "own answers"
 HELD_OUT_EVERY = 5
 """One session of so many is held out."""
 EXCHANGES_MIN = 10
+_MARKS = TypeAdapter(dict[str, Mark])
+"""How far the files of a record were read, by their paths: it is what a reading knows of the one before."""
 
 
 def read(sources: Sequence[str], known: Known) -> Reading:
     """The exchanges of files and folders of JSONL, new or not; under `known.key` with stand-ins.
 
-    Raises InputError for a source that holds none, unless it is a record with stand-ins, NotFound for one
-    that is not there.
+    Without a key only what a file grew by since `known.state` is read, or all where anything else of it
+    changed. Raises InputError for a source that holds none, unless it is a record with stand-ins, NotFound
+    for one that is not there.
     """
+    marks = _MARKS.validate_json(known.state or "{}")
     names, untold = _names() if known.key else (chatted, ())
     redactor = Redactor(known.key, names) if known.key else None
     documents, skipped = dict[str, Document](), list[Skipped](untold)
+    sessions = set[str]()
     for source in sources:
         found = 0
-        for line in _lines(source):
+        for line in _lines(source, None if known.key else marks):
             if isinstance(line, Skipped):
                 skipped.append(line)
                 continue
             found += 1
-            document = _document(line if redactor is None else redacted(line, redactor))
+            kept = line if redactor is None else redacted(line, redactor)
+            document = _document(kept)
             documents[document.address] = document
+            sessions.add(kept.session)
         if not found and known.key:  # all that a proxy recorded may be forgotten
             why = f": {skipped[-1].name}: {skipped[-1].reason}" if skipped else ""
             raise InputError(
                 f"there is no traffic in {source}, which is a request and a response a line{why}"
             )
-    return Reading(documents=tuple(documents.values()), items=len(documents), skipped=tuple(skipped))
+    if len(sessions) == 1 and len(documents) >= EXCHANGES_MIN:
+        why = f"all {len(documents)} exchanges have one client_id, so that all or none of them are held out"
+        skipped.append(Skipped("sessions", why))
+    return Reading(
+        documents=tuple(documents.values()),
+        state=_MARKS.dump_json(marks).decode(),
+        items=len(documents),
+        skipped=tuple(skipped),
+    )
 
 
 def redacted(line: Exchange, redactor: Redactor) -> Exchange:
     """An exchange as it may be stored."""
     hidden = redactor.exchange(line.request, line.response)
     client = redactor.client(line.client_id)
-    return line.model_copy(
-        update={"client_id": client, "request": hidden.request, "response": hidden.response}
+    # Made anew, and so checked: a text that is JSON may have named halves of signs, which are in it now.
+    return Exchange(
+        timestamp=line.timestamp,
+        workload_id=line.workload_id,
+        client_id=client,
+        request=hidden.request,
+        response=hidden.response,
     )
 
 
@@ -94,7 +116,7 @@ def own_address(address: str) -> str:
 
 def own_document(address: str, line: Exchange, response: dict[str, Any], workload: str) -> Document:
     """The twin's own answer to the exchange at an address, as it is kept."""
-    answered = line.model_copy(update={"workload_id": workload, "response": response})
+    answered = Exchange.model_validate({**dict(line), "workload_id": workload, "response": response})
     body = answered.model_dump_json()
     return Document(id=answered.id, source=OWN, address=own_address(address), body=body)
 
@@ -111,10 +133,15 @@ def lessons(known: Known) -> Lessons:
         if trace is not None:
             (held_out if is_held_out(line) else learned)[address] = trace
             sessions[address] = line.session
-    if len(learned) + len(held_out) < EXCHANGES_MIN or not learned:
+    if len(sessions) < EXCHANGES_MIN:
         raise InputError(
-            f"{len(learned) + len(held_out)} replies are too few to learn a model from: it takes"
+            f"{len(sessions)} replies are too few to learn a model from: it takes"
             f" {EXCHANGES_MIN} or more; collect more traffic"
+        )
+    among = f"the {len(sessions)} replies have {len(set(sessions.values()))} client_id among them"
+    if not learned:
+        raise InputError(
+            f"all is held out and nothing left to learn, since {among}: give each session one of its own"
         )
     learned |= {address: trace for address, line in exchanges(known, OWN) if (trace := trace_of(line))}
     return Lessons(
@@ -122,6 +149,7 @@ def lessons(known: Known) -> Lessons:
         learned=tuple(learned),
         held_traces=held_out,
         held_sessions={address: sessions[address] for address in held_out},
+        notes=() if held_out else (f"nothing was held out and nothing compared, since {among}",),
     )
 
 
@@ -154,16 +182,23 @@ def trace_of(line: Exchange) -> Trace | None:
     )
 
 
-def _lines(source: str) -> Iterator[Exchange | Skipped]:
-    path = Path(source)
+def _lines(source: str, marks: dict[str, Mark] | None) -> Iterator[Exchange | Skipped]:
+    """The lines of all files of a source; where there are marks, from them on, and then these are moved."""
+    for path in _files(Path(source)):
+        start, mark = 0, None
+        if marks is not None:
+            start, mark = exchange.mark(path, marks.pop(str(path), None))
+        yield from exchange.read(path, Exchange, start)
+        if marks is not None and mark is not None:
+            marks[str(path)] = mark
+
+
+def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        for file in sorted(path.rglob("*.jsonl")):
-            if file.name != exchange.SHADOWS:
-                yield from exchange.read(file, Exchange)
-    elif path.exists():
-        yield from exchange.read(path, Exchange)
-    else:
-        raise NotFound(f"there is no {source}")
+        return [file for file in sorted(path.rglob("*.jsonl")) if file.name != exchange.SHADOWS]
+    if not path.exists():
+        raise NotFound(f"there is no {path}")
+    return [path]
 
 
 def _document(line: Exchange) -> Document:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Annotated, Any, Generic, NoReturn, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, Generic, NoReturn, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -22,10 +22,14 @@ from llmtwin.twins.kind import Skipped
 from llmtwin.wire.files import sync_folder
 from llmtwin.wire.reason import reason
 
+if TYPE_CHECKING:
+    import hashlib
+
 EXCHANGES, SHADOWS = "exchanges.jsonl", "shadow.jsonl"
 """The files of a folder of traffic: what the primary said, and what a twin did."""
 LINE_BYTES_MAX = 64 * 2**20
 """A request with its response; images are in them as text."""
+PIECE_BYTES = 2**20
 
 
 def _epoch_s(given: object) -> object:
@@ -43,7 +47,22 @@ def _epoch_s(given: object) -> object:
 Seconds = Annotated[float, BeforeValidator(_epoch_s)]
 """Seconds since 1970, in UTC; an ISO time with a zone is taken, too."""
 
-Json = dict[str, Any]
+
+def without_halves(content: Any) -> Any:
+    """JSON as it is, but for halves of a sign: two that belong together are joined, one alone is U+FFFD.
+
+    JSON can name them one by one, and streams part them; nothing that is written in UTF-8 takes them.
+    """
+    text = json.dumps(content, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return content
+
+
+Json = Annotated[dict[str, Any], BeforeValidator(without_halves)]
+"""What a model was asked or said; all of its texts can be written."""
 
 
 class Exchange(Record):
@@ -88,22 +107,46 @@ class Shadow(Record):
 Line = TypeVar("Line", Exchange, Shadow)
 
 
-def read(path: Path, kind: type[Line]) -> Iterator[Line | Skipped]:
-    """The lines of a file in their order; one that is broken, half or over the limit comes as Skipped.
+class Mark(Record):
+    """How far a file was read: so many bytes, at the end of a line, and the hash of all of them."""
+
+    read_bytes: int
+    hash: Hash
+
+
+def mark(path: Path, before: Mark | None) -> tuple[int, Mark | None]:
+    """Where to begin to read a file that was read up to a mark, and its mark once that is done.
+
+    It begins anew where anything of what was read has changed. While the last line has no end, the mark stays
+    where it is. Raises as `read`.
+    """
+    with _opened(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        ended = _ends_line(file, size)
+        file.seek(0)
+        digest, start = sha256(), before.read_bytes if before else 0
+        _hash(file, digest, start)
+        if before and digest.hexdigest() != before.hash:
+            file.seek(0)
+            digest, start, before = sha256(), 0, None
+        if not ended:
+            return start, before
+        _hash(file, digest, size - start)
+        return start, Mark(read_bytes=size, hash=digest.hexdigest())
+
+
+def read(path: Path, kind: type[Line], start: int = 0) -> Iterator[Line | Skipped]:
+    """The lines of a file from byte `start` on; one that is broken, half or over the limit comes as Skipped.
 
     The file is not held in memory. Raises NotFound, or InputError where it cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(_lines(file), 1):
-                if line is None:
-                    yield Skipped(f"{path.name}:{number}", f"the line has more than {LINE_BYTES_MAX} bytes")
-                elif line.strip():
-                    yield _parsed(line, kind, f"{path.name}:{number}")
-    except FileNotFoundError:
-        raise NotFound(f"there is no {path}") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    with _opened(path) as file:
+        file.seek(start)
+        for number, line in enumerate(_lines(file), 1):
+            if line is None:
+                yield Skipped(f"{path.name}:{number}", f"the line has more than {LINE_BYTES_MAX} bytes")
+            elif line.strip():
+                yield _parsed(line, kind, f"{path.name}:{number}")
 
 
 class Tail(Generic[Line]):
@@ -197,6 +240,24 @@ def _overwrite(file: IO[bytes], spans: Sequence[tuple[int, int]]) -> None:
         file.write(b" " * (end - start))
     file.flush()
     os.fsync(file.fileno())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise NotFound(f"there is no {path}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _hash(file: IO[bytes], digest: hashlib._Hash, count: int) -> None:
+    """Take in so many bytes of a file, or as many as there are."""
+    while count and (piece := file.read(min(count, PIECE_BYTES))):
+        digest.update(piece)
+        count -= len(piece)
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes | None]:

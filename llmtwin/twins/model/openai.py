@@ -74,10 +74,14 @@ def joined(stream: bytes) -> Json | None:
             return None
         if any(str(event.get("type", "")).startswith("response.") for event in events):
             return _joined_response(events)
-        whole = events.pop() is _DONE and bool(events) and not any("error" in event for event in events)
+        whole = events.pop() is _DONE and bool(events) and not any(map(_failed, events))
         return _joined_chunks(events) if whole else None
     except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError):
         return None
+
+
+def _failed(event: Json) -> bool:
+    return event.get("error") is not None
 
 
 def _turn(message: Json) -> dict[str, str]:
@@ -142,7 +146,7 @@ def _completion_reply(choice: Json) -> Reply:
     old = logprobs.get("tokens")  # lists side by side, as OpenAI had them; llama.cpp has those of chats
     finish = choice.get("finish_reason")
     return Reply(
-        text=str(choice["text"]),
+        text=str(choice["text"] or ""),
         tokens=_tokens(logprobs.get("content")) if old is None else _old_tokens(logprobs),
         finish=finish,
         refused=finish == "content_filter",
@@ -151,7 +155,7 @@ def _completion_reply(choice: Json) -> Reply:
 
 def _responses_reply(response: Mapping[str, Any]) -> Reply:
     items = response["output"]
-    parts = [part for item in items if item.get("type") == "message" for part in item["content"]]
+    parts = [part for item in items if item.get("type") == "message" for part in item["content"] or ()]
     spoken = [part for part in parts if part["type"] == "output_text"]
     refusals = [str(part["refusal"]) for part in parts if part["type"] == "refusal"]
     logprobs = [token for part in spoken for token in part.get("logprobs") or ()]
@@ -224,7 +228,7 @@ def _joined_chunks(chunks: list[Json]) -> Json:
         # `obfuscation` hides how long a chunk is, and is no part of the response.
         passed = {"choices", "obfuscation"}
         whole |= {key: value for key, value in chunk.items() if key not in passed and value is not None}
-        for piece in chunk["choices"]:
+        for piece in chunk["choices"] or ():
             choices[piece["index"]] = _grown(choices.get(piece["index"], {}), piece)
     whole["choices"] = [_whole_choice(choices[index]) for index in sorted(choices)]
     whole["object"] = str(whole.get("object", "chat.completion")).removesuffix(".chunk")
@@ -234,8 +238,8 @@ def _joined_chunks(chunks: list[Json]) -> Json:
 def _whole_choice(choice: Json) -> Json:
     if "delta" not in choice:
         return choice
-    message = {"content": None, "refusal": None, **choice.pop("delta")}
-    for call in message.get("tool_calls", ()):
+    message = {"content": None, "refusal": None, **(choice.pop("delta") or {})}
+    for call in message.get("tool_calls") or ():
         call.pop("index", None)
     return {"logprobs": None, **choice, "message": message}
 
@@ -282,7 +286,11 @@ def _output(events: list[Json]) -> list[Json]:
     for event in events:
         index = event.get("output_index", 0)
         if event.get("type") == "response.output_text.delta":
-            piece = {"type": "output_text", "text": event["delta"], "logprobs": event.get("logprobs") or []}
+            piece = {
+                "type": "output_text",
+                "text": event["delta"] or "",
+                "logprobs": event.get("logprobs") or [],
+            }
             item = items.setdefault(index, {"type": "message", "role": "assistant", "content": [{}]})
             _grown(item["content"][0], piece)
         elif event.get("type") == "response.output_item.done":

