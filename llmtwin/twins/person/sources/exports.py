@@ -43,8 +43,8 @@ def split_exports(files: Iterable[File]) -> tuple[list[Export], list[File]]:
     places: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for address in rest:
         for depth in range(1, _DEPTH_MAX + 1):
-            place, *names = address.rsplit("/", depth)
-            places[place]["/".join(names)] = address
+            place, *parts = address.rsplit("/", depth)
+            places[place]["/".join(parts)] = address
     exports: list[Export] = []
     for place in sorted(places, key=len):
         names = {name: address for name, address in places[place].items() if address in rest}
