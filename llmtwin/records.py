@@ -346,10 +346,14 @@ class Format(StrEnum):
 
 
 class Licence(Record):
-    """Who gave a twin away, when, and what for; after `expires_at` it is not to be used."""
+    """Who gave a twin away, when, and what for; after `expires_at` it is not to be used.
+
+    `consent` is what the subject says to it in their own words; empty where nothing is on record.
+    """
 
     by: str = Field(min_length=1, max_length=200)
     terms: str = Field(min_length=1, max_length=2000)
+    consent: str = Field(default="", max_length=2000)
     given_at: AwareDatetime
     expires_at: AwareDatetime | None = None
 

@@ -284,13 +284,15 @@ class Twin:
         format: Format = Format.PEFT,
         *,
         terms: str | None = None,
+        consent: str = "",
         expires_at: datetime | None = None,
     ) -> Path:
         """Write a version, the live one where none is given, for another program or another machine.
 
         PEFT is a folder with one plain adapter over the stock base. GGUF is one file with base and adapter,
         which llama.cpp runs. A bundle is one signed file that `from_bundle` opens elsewhere: adapter, card,
-        what may be quoted, and for what, by `terms`, and until when it is given away. Raises Conflict where
+        what may be quoted, and for what, by `terms`, and until when it is given away; `consent` is what the
+        subject says to that. Raises Conflict where
         the target is there or the version is for another base, Denied for a bundle of somebody else's twin.
         """
         path = Path(target)
@@ -307,7 +309,7 @@ class Twin:
             raise error
         key = load_key(self._store.folder / KEY)
         link = self._owner_link()
-        portable.give(self._store, link, key, version, path, terms or portable.TERMS, expires_at)
+        portable.give(self._store, link, key, version, path, terms or portable.TERMS, consent, expires_at)
         return path
 
     # What its owner decides

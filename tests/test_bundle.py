@@ -96,6 +96,14 @@ def test_a_twin_answers_on_another_machine_as_at_home(bundle: Path, twin: Twin, 
     assert (here.figures, here.notes[:-1]) == (given.figures, given.notes)
     key = public_key_text(load_key(twin._store.folder / "key.pem"))
     assert all(said in here.notes[-1] for said in ("by Ann Lee", "me@1", key, "no redistribution"))
+    assert "no consent of the subject" in here.notes[-1]
+
+
+def test_a_bundle_says_what_its_subject_agreed_to(twin: Twin, tmp_path: Path, elsewhere: Settings) -> None:
+    said = "I, Ann, let Bob ask it about tea."
+    path = twin.export(tmp_path / "tea.twin", format=Format.BUNDLE, consent=said)
+    with Twin.from_bundle(path, "ann", settings=elsewhere) as taken:
+        assert f"consent: {said}" in taken.card().notes[-1]
 
 
 def test_what_is_private_is_in_no_bundle(bundle: Path, twin: Twin) -> None:

@@ -65,12 +65,15 @@ def export(
     licence: Annotated[
         str | None, typer.Option(help="What the bundle is given for; else for the recipient alone.")
     ] = None,
+    consent: Annotated[
+        str, typer.Option(help="What the one whose twin it is says to its being given away.")
+    ] = "",
     expires: Annotated[datetime | None, typer.Option(help="The day on which the licence ends.")] = None,
 ) -> None:
     """Write a version as a plain PEFT adapter, a GGUF file, or a signed bundle."""
     ends = expires and expires.replace(tzinfo=UTC)
     with twin_of(name) as twin, err.status("exporting"):
-        written = twin.export(target, version, format, terms=licence, expires_at=ends)
+        written = twin.export(target, version, format, terms=licence, consent=consent, expires_at=ends)
     out.print(f"written to {written}", markup=False)
 
 

@@ -29,6 +29,7 @@ def give(
     version: int,
     target: Path,
     terms: str,
+    consent: str,
     expires_at: datetime | None,
 ) -> None:
     """Write a version, with what the server holds that may be quoted, as a bundle signed with the twin's key.
@@ -43,7 +44,7 @@ def give(
     origin = Provenance(
         manifest=SignedManifest.model_validate_json(package[MANIFEST]).manifest,
         public_key=public_key_text(key),
-        licence=Licence(by=named, terms=terms, given_at=now(), expires_at=expires_at),
+        licence=Licence(by=named, terms=terms, consent=consent, given_at=now(), expires_at=expires_at),
     )
     write_bundle(target, Bundle(origin, package, tuple(link.prompts()), store.description()), key)
 
@@ -85,9 +86,10 @@ def said(origin: Provenance) -> str:
     """Where a twin comes from and what is allowed with it, in one line."""
     made, licence = origin.manifest, origin.licence
     until = f", until {licence.expires_at:%Y-%m-%d}" if licence.expires_at else ""
+    consent = f"consent: {licence.consent}" if licence.consent else "no consent of the subject is on record"
     return (
         f"given by {licence.by} on {licence.given_at:%Y-%m-%d} as {made.twin}@{made.version}, "
-        f"key {origin.public_key}; {licence.terms}{until}"
+        f"key {origin.public_key}; {licence.terms}{until}; {consent}"
     )
 
 
