@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime
@@ -23,15 +22,15 @@ from typing import TYPE_CHECKING, Self
 from pydantic import TypeAdapter, ValidationError
 
 from llmtwin import serving
-from llmtwin.edge import mirrored, outbox, portable
+from llmtwin.edge import forgetting, outbox, portable
 from llmtwin.edge.link import Link, Tokens
 from llmtwin.edge.outbox import Pushed, PushOptions
 from llmtwin.edge.results import Audited, Collected, Forgotten, Tuned, Watched
 from llmtwin.edge.sealed import ask_sealed, object_of
-from llmtwin.edge.store import CHECKPOINTS, KEY, SEAL_KEY, EdgeStore
+from llmtwin.edge.store import KEY, SEAL_KEY, EdgeStore
 from llmtwin.edge.store import Settings as Identity
 from llmtwin.errors import Conflict, Denied, InputError, LlmtwinError, NotFound, Untrusted
-from llmtwin.records import Answer, Card, Document, Format, TwinId, now
+from llmtwin.records import Answer, Card, Format, TwinId, now
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twins.kind import ALL, Voice, kind
 from llmtwin.wire.bundle import read_bundle
@@ -335,19 +334,7 @@ class Twin:
 
     def forget(self) -> Forgotten:
         """Forget everything of this twin, at the server first and then here; it cannot be used afterwards."""
-        link, store = self._owner_link(), self._store
-        versions = [one.manifest.version for one in link.adapters() if not one.withdrawn]
-        gone = Forgotten(
-            documents=tuple(one.address for one in store.documents()),
-            prompts=link.forget_prompts(),
-            corrections=len(store.corrections()),
-            versions=tuple(versions),
-            facts=len(store.observations()),
-        )
-        link.forget()
-        self.close()
-        shutil.rmtree(store.folder)
-        return gone
+        return forgetting.forget_all(self._store, self._owner_link())
 
     def forget_source(self, source: str) -> Forgotten:
         """Forget the documents of a source, of a place, or of an address, with all that was made of them.
@@ -356,30 +343,11 @@ class Twin:
         Every version that may have learned from them is withdrawn, at the server first and then here: tune
         again for a new one. Raises NotFound where there are none.
         """
-        mirrored.take(self._store)
-        documents = self._documents_of(source) or self._documents_of(source and os.path.realpath(source))
-        if not documents:
-            there = ", ".join(sorted({one.source for one in self._store.documents()})) or "none"
-            raise NotFound(f"{self.name} has no document of {source}; its sources are: {there}")
-        link = self._owner_link()
-        versions = [one.manifest.version for one in link.adapters() if not one.withdrawn]
-        prompts = sum(link.forget_prompts(one.path) for one in documents)
-        for version in versions:
-            link.withdraw(version)
-        shutil.rmtree(self._store.folder / "adapters", ignore_errors=True)
-        for checkpoint in CHECKPOINTS:
-            (self._store.folder / checkpoint).unlink(missing_ok=True)
-        mirrored.forget(self._store, documents)
-        # What was on its way to the server meanwhile is forgotten there, too, by the push.
-        corrections = self._store.drop(documents)
-        pushed = self.push(options=_ONCE)
-        addresses = tuple(one.address for one in documents)
-        return Forgotten(addresses, prompts, corrections, tuple(versions), pushed)
+        gone = forgetting.forget_source(self._store, self._owner_link(), source)
+        # What was on its way to the server meanwhile is forgotten there, too.
+        return replace(gone, pushed=self.push(options=_ONCE))
 
     # Its parts
-
-    def _documents_of(self, source: str) -> list[Document]:
-        return [one for one in self._store.documents() if one.is_of(source)]
 
     def _learn(
         self,
