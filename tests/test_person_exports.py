@@ -190,6 +190,11 @@ def unpacked(archive: Path, folder: Path) -> Path:
     return folder
 
 
+def somewhere(item: Item) -> Item:
+    """It wherever it was found."""
+    return item.model_copy(update={"place": ""})
+
+
 @pytest.mark.parametrize("among", [".", "notes"])
 def test_an_unpacked_export_is_read_as_the_archive_and_other_files_as_notes(
     tmp_path: Path, among: str
@@ -209,7 +214,8 @@ def test_an_unpacked_export_is_read_as_the_archive_and_other_files_as_notes(
     unpacked(tmp_path / "export.zip", home / "newsletter")
     (home / "medium" / "mine.md").write_text("A note")
     found = read([tmp_path], NOBODY)
-    assert found.items == (*packed.items, *(item for item in found.items if item.source == "notes"))
+    exported = [item for item in found.items if item.source != "notes"]
+    assert list(map(somewhere, exported)) == list(map(somewhere, packed.items))
     assert [item.text for item in found.items if item.source == "notes"] == ["A note"]
     assert reasons(found) == reasons(packed)
 
@@ -403,7 +409,7 @@ def test_a_chat_is_told_from_its_text_and_named_after_its_archive(tmp_path: Path
     chat, note = read([tmp_path], NOBODY).items[0], read([tmp_path], NOBODY).items[-1]
     assert (chat.source, chat.text) == ("whatsapp", TURNS[0][0]) and note.source == "notes"
     unpacked(tmp_path / "WhatsApp Chat - Bob.zip", tmp_path / "WhatsApp Chat - Bob")
-    assert chat in read([tmp_path], NOBODY).items
+    assert somewhere(chat) in map(somewhere, read([tmp_path], NOBODY).items)
     assert is_chat(IPHONE) and is_chat(ANDROID_US) and not is_chat("10:15 - Ann Lee: no date")
 
 

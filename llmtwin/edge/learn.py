@@ -75,8 +75,7 @@ def learn(
     mirrored.take(store)
     facts = examples(store, of, sealer)
     options = options or of.tuning(len(facts))
-    base = transformer.base
-    known = store.known()
+    base, known = transformer.base, store.known()
     lessons = lessons_of(of, known, voice, base, sealer)
     learned = [*facts, *lessons.examples]
     if not learned and not lessons.traces:
@@ -99,8 +98,8 @@ def learn(
         _keep_facts([right for right, kept in zip(recalled, is_kept, strict=True) if kept])
     heard = _heard(transformer, step or lessons, runs[-1].lora, rival)
     said = _figures(recalled, lessons, len(preferred), runs) | heard.figures
-    own = preferred[len(lessons.preferences) :]
-    said |= _written(store, base, skill, runs[-1].lora, own, of, lessons, options.seed) if own else {}
+    if own := preferred[len(lessons.preferences) :]:
+        said |= _written(store, base, skill, runs[-1].lora, own, of, lessons, options.seed)
     notes = (*_notes(voice, step, rival), *lessons.notes, *heard.notes)
     data = data_hash(facts, lessons)
     manifest, figures = _publish(store, runs[-1].lora, base, skill, data, said, notes, key)

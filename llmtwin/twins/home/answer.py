@@ -6,9 +6,8 @@ It knows no HTTP and no storage: everything it may use is in the View.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmtwin.errors import Denied, InputError, LlmtwinError, NotFound
@@ -16,12 +15,7 @@ from llmtwin.records import (
     Aggregate,
     Answer,
     Command,
-    Correction,
     Device,
-    Document,
-    Example,
-    Material,
-    Observation,
     Outcome,
     PromptUse,
     Property,
@@ -32,7 +26,7 @@ from llmtwin.records import (
     Value,
     now,
 )
-from llmtwin.twins.home import collect, facts, mend, orders, say
+from llmtwin.twins.home import facts, mend, orders, say
 from llmtwin.twins.home.judge import (
     can_be_in,
     fold,
@@ -54,76 +48,23 @@ from llmtwin.twins.home.words import (
     when,
     words,
 )
-from llmtwin.twins.kind import Known, Lessons, Reading, Veiled, View, Voice
+from llmtwin.twins.kind import View
 
 if TYPE_CHECKING:
-    from llmtwin.models.tune import TuneOptions
+    pass
 
 ORDER_LIFETIME = timedelta(minutes=5)
 LISTED_MAX = 20
-NO_MATERIAL = "a home twin is asked about its home alone: nothing can be given with a question"
 
 
-class HomeKind:
-    """Homes: devices with live state, private settings, and orders."""
-
-    name = "home"
-
-    def skill(self, base_hash: str) -> Path | None:
-        """The home skill that ships in the package, if it was tuned for that base."""
-        folder = Path(__file__).parent / "skill" / "adapter"
-        marker = folder / "base"
-        return folder if marker.exists() and marker.read_text().strip() == base_hash else None
-
-    def read(self, sources: Sequence[str], known: Known) -> Reading:
-        """Read Home Assistant's state dumps."""
-        return collect.read(sources, known)
-
-    def unrecord(self, folder: Path, documents: Sequence[Document]) -> None:
-        """No proxy records a home."""
-
-    def example(self, observation: Observation) -> Example:
-        """The one question that recalls a setting, and its value."""
-        return facts.example(observation)
-
-    def lessons(self, known: Known, voice: Voice, count_tokens: Callable[[str], int], key: bytes) -> Lessons:
-        """None: a home learns single facts."""
-        return Lessons()
-
-    def written(self, said: Sequence[str], by_base: Sequence[str], lessons: Lessons) -> dict[str, float]:
-        """Nothing: it learns no texts."""
-        return {}
-
-    def teaches(self, document: Document) -> bool:
-        """It has no documents."""
-        return False
-
-    def correction(self, question: str, answer: Answer, text: str) -> Correction:
-        """None: what a home twin says was collected."""
-        raise InputError("a home twin says what was collected: put it right in the home and collect again")
-
-    def tuning(self, count: int = 0) -> TuneOptions:
-        """As so many facts are learned: until all are recalled."""
-        return facts.tuning(count)
-
-    def material(self, source: str) -> Material:
-        """None: a home is asked about itself."""
-        raise InputError(NO_MATERIAL)
-
-    def veil(self, question: str, key: bytes) -> Veiled:
-        """As it is: the edge asks for what is sealed in its own way."""
-        return Veiled(question)
-
-    def answer(self, question: Question, view: View) -> Answer:
-        """Answer one question or take one order."""
-        if question.material is not None:
-            raise InputError(NO_MATERIAL)
-        try:
-            plan = understand(question.text, view)
-        except InputError as error:
-            return say.unknown(str(error))
-        answer = _Answering(question, view, plan).answer()
-        return answer.model_copy(update={"plan": plan.model_dump(mode="json", exclude_none=True)})
+def answer(question: Question, view: View) -> Answer:
+    """Answer one question or take one order."""
+    try:
+        plan = understand(question.text, view)
+    except InputError as error:
+        return say.unknown(str(error))
+    made = _Answering(question, view, plan).answer()
+    return made.model_copy(update={"plan": plan.model_dump(mode="json", exclude_none=True)})
 
 
 class _Answering:
