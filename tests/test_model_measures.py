@@ -93,6 +93,7 @@ def test_other_tool_calls_are_no_exact_match() -> None:
 def test_distances_by_hand() -> None:
     assert EmbeddingDistance(Letters()).score(Reply("aa"), Reply("b")) == pytest.approx(1)
     assert EmbeddingDistance(Letters()).score(Reply(" "), Reply("b")) is None
+    assert EmbeddingDistance(Letters()).score(Reply("abbc"), Reply("cabb")) == 0
     assert LengthRatio().score(Reply("abc"), Reply("a")) == pytest.approx(log(2))
     assert LengthRatio().score(Reply("a"), Reply("abc")) == pytest.approx(log(2))
     assert LengthRatio("tokens").score(Reply("a", (SURE,)), Reply("a")) is None

@@ -103,6 +103,10 @@ class NormalisedMatch:
         return float(normalised(primary.text) == normalised(twin.text))
 
 
+DIGITS = 6
+"""Of a distance of embeddings, which have seven: what is alike is 0, and not the noise of their last one."""
+
+
 @dataclass(frozen=True)
 class EmbeddingDistance:
     """1 less the cosine of the texts' embeddings: 0 to 2."""
@@ -116,7 +120,7 @@ class EmbeddingDistance:
         if not (primary.text.strip() and twin.text.strip()):
             return None
         one, other = self.embedder.embed([primary.text, twin.text])
-        return max(0.0, 1 - float(np.dot(one, other)))
+        return max(0.0, round(1 - float(np.dot(one, other)), DIGITS))
 
 
 @dataclass(frozen=True)
