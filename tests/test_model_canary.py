@@ -220,21 +220,38 @@ def test_a_promoted_version_that_fails_later_is_rolled_back(desk: Desk, adapters
     assert canary.look("desk", desk.own) is None
 
 
-@pytest.mark.parametrize("damage", ["unwritable", "changed"])
-def test_what_cannot_be_logged_is_not_done(desk: Desk, adapters: Adapters, damage: str) -> None:
-    desk.record(ENOUGH)
-    first, good = desk.publish(adapters.nothing), desk.publish(adapters.learned)
-    desk.twin.roll_back(first)
+def spoil_log(desk: Desk, damage: str) -> str:
+    """Make the log one that cannot be written or read; how that is told."""
     log = desk.store.folder / gating.DECISIONS
     if damage == "unwritable":
         log.symlink_to(desk.store.folder / "none" / "log")
-    else:
-        log.write_text("{}\n")
-    told = "cannot be written" if damage == "unwritable" else "line 1 is no line of this log"
+        return "cannot be written"
+    log.write_text("{}\n")
+    return "line 1 is no line of this log"
+
+
+@pytest.mark.parametrize("damage", ["unwritable", "changed"])
+def test_what_cannot_be_logged_does_not_go_live(desk: Desk, adapters: Adapters, damage: str) -> None:
+    desk.record(ENOUGH)
+    first, good = desk.publish(adapters.nothing), desk.publish(adapters.learned)
+    desk.twin.roll_back(first)
+    told = spoil_log(desk, damage)
     for decide in (partial(canary.begin, share=0.3), canary.promote):
         with pytest.raises((Unavailable, Untrusted), match=told):
             decide("desk", good, settings=desk.own)
         assert desk.answering() == (first, None)
+
+
+@pytest.mark.parametrize("damage", ["unwritable", "changed"])
+def test_a_bad_canary_is_taken_back_whatever_became_of_the_log(
+    desk: Desk, adapters: Adapters, damage: str
+) -> None:
+    desk.record(ENOUGH)
+    good, bad = desk.publish(adapters.learned), desk.publish(adapters.nothing)
+    desk.link.set_canary(bad, 0.3)
+    with pytest.raises((Unavailable, Untrusted), match=spoil_log(desk, damage)):
+        canary.look("desk", desk.own)
+    assert desk.answering() == (good, None)
 
 
 @pytest.mark.parametrize("done", [False, True])
@@ -278,7 +295,30 @@ def test_a_rollback_that_the_server_did_not_confirm_is_tried_again(
     assert desk.answering() == (bad, None)
     looked = canary.look("desk", desk.own)
     assert looked and looked.action is Action.ROLL_BACK and desk.answering() == (good, None)
-    assert desk.actions() == ["promote", "rollback", "unconfirmed", "rollback"]
+    assert desk.actions() == ["promote", "unconfirmed", "rollback"]
+
+
+def test_a_rollback_of_which_the_answer_was_lost_is_found_done(
+    desk: Desk, adapters: Adapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(link: Link, version: int | None = None) -> None:
+        assert desk.actions() == ["promote"], "what ends here has no line of what it did not do"
+        roll_back(link, version)
+        raise Unavailable("the server cannot be reached")
+
+    roll_back = Link.roll_back
+    desk.record(3)
+    good, bad = desk.publish(adapters.learned), desk.publish(adapters.nothing)
+    gating.keep(desk.store, bad, good, gating.judge(desk.store, bad, good, desk.own), Action.PROMOTE)
+    desk.record(ENOUGH)
+    with monkeypatch.context() as patch, pytest.raises(Unavailable, match="cannot be reached"):
+        patch.setattr(Link, "roll_back", lost)
+        canary.look("desk", desk.own)
+    assert canary.look("desk", desk.own) is None and desk.answering() == (good, None)
+    assert desk.actions() == ["promote", "unconfirmed", "rollback"]
+    # Whoever makes it live again by hand is not overruled.
+    desk.twin.roll_back(bad)
+    assert canary.look("desk", desk.own) is None
 
 
 def test_a_bad_version_is_let_before_nobody(desk: Desk, adapters: Adapters) -> None:
