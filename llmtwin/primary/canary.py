@@ -45,7 +45,7 @@ class Ruling:
 class Trial:
     """A version that answers, in place of which it does, and since when; None where that is not in the log.
 
-    It is judged on the sessions since: those that let it go live say nothing of what came then.
+    It is judged on what sessions said since: what let it go live says nothing of what came then.
     """
 
     candidate: int
@@ -112,7 +112,7 @@ def promote(name: str, candidate: int, settings: Settings | None = None) -> Ruli
 
 
 def look(name: str, settings: Settings | None = None) -> Ruling | None:
-    """Decide anew on the version that is on trial, by the sessions since, and take it back where it FAILs.
+    """Decide anew on the version that is on trial, by what sessions said since; take it back where it FAILs.
 
     On trial is a canary, and a version that was promoted, as long as it is live. None where there is none.
     Raises as `gating.keep` where that cannot be logged: a canary that FAILs is taken back all the same.
