@@ -48,8 +48,8 @@ ENOUGH = 16
 QUICK = replace(ModelKind().tuning(), epochs_max=12, epochs_falling=12, learning_rate=5e-3)
 
 
-def exchange(number: int) -> Exchange:
-    message = {"role": "assistant", "content": "the lamp is on"}
+def exchange(number: int, said: str = "the lamp is on") -> Exchange:
+    message = {"role": "assistant", "content": said}
     return Exchange(
         timestamp=1_770_000_000 + 60 * number,
         workload_id="desk",
@@ -219,6 +219,31 @@ def test_a_promoted_version_that_fails_later_is_rolled_back(desk: Desk, adapters
     # Whoever makes it live again by hand is not overruled.
     desk.twin.roll_back(bad)
     assert canary.look("desk", desk.own) is None
+
+
+def test_what_speaks_against_a_version_on_trial_counts_for_a_larger_share_too(
+    desk: Desk, adapters: Adapters
+) -> None:
+    """The primary says something else since it is on trial, which the version in use has learned."""
+    dark = [exchange(number, "it is dark") for number in range(len(EXCHANGES_ALL))]
+    traces = [trace for trace in map(trace_of, dark[:16]) if trace]
+    in_use = desk.publish(distil(Transformer(adapters.base), traces, QUICK).lora)
+    tried = desk.publish(adapters.learned)
+    desk.record(3 * ENOUGH)
+    assert canary.begin("desk", tried, 0.3, desk.own).found.verdict is Verdict.PASS
+    held = [one for one in dark if is_held_out(one)][-ENOUGH:]
+    desk.goes_on(held[0])
+    assert canary.begin("desk", tried, 0.5, desk.own).found.verdict is Verdict.PASS
+    for one in held[1:]:
+        desk.goes_on(one)
+    for decide in (partial(canary.begin, share=0.9), canary.promote):
+        with pytest.raises(Conflict, match=f"FAIL over {ENOUGH} held-out sessions"):
+            decide("desk", tried, settings=desk.own)
+    looked = canary.look("desk", desk.own)
+    assert looked and (looked.action, looked.found.items) == (Action.ROLL_BACK, ENOUGH)
+    assert desk.answering() == (in_use, None)
+    # Once it was taken back, another trial begins.
+    assert canary.begin("desk", tried, 0.3, desk.own).found.items == 4 * ENOUGH
 
 
 def spoil_log(desk: Desk, damage: str) -> str:

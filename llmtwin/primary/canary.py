@@ -45,7 +45,8 @@ class Ruling:
 class Trial:
     """A version that answers, in place of which it does, and since when; None where that is not in the log.
 
-    It is judged on what sessions said since: what let it go live says nothing of what came then.
+    It is judged on what sessions said since: what let it be tried says nothing of what came then. A larger
+    share, and all of them, are the same trial.
     """
 
     candidate: int
@@ -89,12 +90,7 @@ def begin(name: str, candidate: int, share: float, settings: Settings | None = N
         in_use = _in_place_of(link, candidate)
         if in_use is None:
             raise Conflict(f"{name}@{candidate} is the only version: there is none for the other sessions")
-        found = judge(store, candidate, in_use, settings)
-        if found.verdict is Verdict.FAIL:
-            _refuse(store, candidate, in_use, found, settings)
-        _check_still(link, candidate, in_use)
-        ruling = Ruling(name, candidate, in_use, found, Action.CANARY)
-        return _done(store, ruling, settings, lambda: link.set_canary(candidate, share), share=share)
+        return _try(store, link, candidate, in_use, settings, share)
 
 
 def promote(name: str, candidate: int, settings: Settings | None = None) -> Ruling:
@@ -102,13 +98,35 @@ def promote(name: str, candidate: int, settings: Settings | None = None) -> Ruli
     settings = settings or read_settings()
     with open_store(name, settings) as store:
         link = open_link(store, settings)
-        in_use = _in_place_of(link, candidate)
+        return _try(store, link, candidate, _in_place_of(link, candidate), settings)
+
+
+def _try(
+    store: EdgeStore,
+    link: Link,
+    candidate: int,
+    in_use: int | None,
+    settings: Settings,
+    share: float | None = None,
+) -> Ruling:
+    """Have a version answer a share, or all, of the sessions if the verdict allows it; else raises Conflict.
+
+    For one that is on trial that is the verdict of what sessions said since, too, and its trial goes on.
+    """
+    trial = _trial(store, link)
+    since = trial.since if trial is not None and trial.candidate == candidate else None
+    found = judge(store, candidate, in_use, settings, since)
+    if since is not None and found.verdict is not Verdict.FAIL:
         found = judge(store, candidate, in_use, settings)
-        if found.verdict is not Verdict.PASS:
-            _refuse(store, candidate, in_use, found, settings)
-        _check_still(link, candidate, in_use)
-        ruling = Ruling(name, candidate, in_use, found, Action.PROMOTE)
-        return _done(store, ruling, settings, lambda: link.roll_back(candidate))
+    if found.verdict is Verdict.FAIL or (share is None and found.verdict is not Verdict.PASS):
+        _refuse(store, candidate, in_use, found, settings)
+    _check_still(link, candidate, in_use)
+    more = {} if since is None else {"since": since.isoformat()}
+    if share is None:
+        ruling = Ruling(link.twin, candidate, in_use, found, Action.PROMOTE)
+        return _done(store, ruling, settings, lambda: link.roll_back(candidate), **more)
+    ruling = Ruling(link.twin, candidate, in_use, found, Action.CANARY)
+    return _done(store, ruling, settings, lambda: link.set_canary(candidate, share), share=share, **more)
 
 
 def look(name: str, settings: Settings | None = None) -> Ruling | None:
@@ -153,11 +171,11 @@ def _trial(store: EdgeStore, link: Link) -> Trial | None:
             begun = _begun(store, canary, Action.CANARY)
         except (Untrusted, Unavailable):
             begun = None
-        return Trial(canary, live, None if begun is None else datetime.fromisoformat(begun["at"]))
+        return Trial(canary, live, None if begun is None else _since(begun))
     promoted = _begun(store, live, Action.PROMOTE)
     if promoted is None or promoted["in_use"] is None:
         return None
-    return Trial(promoted["candidate"], promoted["in_use"], datetime.fromisoformat(promoted["at"]))
+    return Trial(promoted["candidate"], promoted["in_use"], _since(promoted))
 
 
 def _begun(store: EdgeStore, version: int | None, action: Action) -> Entry | None:
@@ -166,6 +184,11 @@ def _begun(store: EdgeStore, version: int | None, action: Action) -> Entry | Non
         if entry["candidate"] == version and entry.get("action") in (action, Action.ROLL_BACK):
             return entry if entry["action"] == action else None
     return None
+
+
+def _since(begun: Entry) -> datetime:
+    """When the trial began that a line begins, or goes on with."""
+    return datetime.fromisoformat(begun.get("since", begun["at"]))
 
 
 def _look(store: EdgeStore, link: Link, trial: Trial, settings: Settings) -> Ruling:
