@@ -239,11 +239,12 @@ def _spans(
     start = 0
     for line in _lines(file):
         end = file.tell()
-        if line is not None and not line.endswith(b"\n"):
-            return  # it is being written
         found = _parsed(line, kind, name) if line is not None else None
+        ended = line is None or line.endswith(b"\n")
+        if not ended and not isinstance(found, kind):
+            return  # it is being written
         if (line is None or line.strip()) and (not isinstance(found, kind) or goes(found)):
-            yield start, end - 1
+            yield start, end - 1 if ended else end
         start = end
 
 
