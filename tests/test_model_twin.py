@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from llmtwin.models.engine.api import Request, conversation
 from llmtwin.models.engine.torch_engine import TorchEngine
 from llmtwin.models.lora import Lora
 from llmtwin.primary import canary, gating, nearness, place, shadowing
-from llmtwin.records import Description, Question
+from llmtwin.records import Description, Question, Trace
 from llmtwin.settings import Settings
 from llmtwin.twin import Twin
 from llmtwin.twins.decisions import Decisions
@@ -112,6 +113,22 @@ def test_collecting_again_adds_nothing(twin: Twin, own: Settings, tmp_path: Path
     twin.collect(tmp_path / "traffic.jsonl")
     with EdgeStore(own.edge_folder / "desk") as store:
         assert len(store.documents()) == COUNT
+
+
+def test_of_the_newest_held_out_no_more_are_looked_at_than_it_takes(twin: Twin, own: Settings) -> None:
+    looked_at = []
+
+    def fits(trace: Trace) -> bool:
+        looked_at.append(trace)
+        return trace != trace_of(held[-1])
+
+    with EdgeStore(own.edge_folder / "desk") as store:
+        known = store.known()
+    held = beside.held_out(known)
+    assert held == sorted(held, key=lambda one: one.timestamp) and len(held) > 3
+    assert beside.held_out(known, 2, fits) == held[-3:-1] and len(looked_at) == 3
+    since = datetime.fromtimestamp(held[-3].timestamp, UTC)
+    assert beside.held_out(known, since=since) == held[-2:]
 
 
 def test_a_twin_learns_replies_and_none_of_held_out_sessions(twin: Twin, own: Settings) -> None:

@@ -91,7 +91,7 @@ def scores(
 
     That is how much of the primary's own probability it gives to what the primary said: exp(-KL) a token, the
     mean of the session, from 0 to 1. With `since` only what was said later counts, maybe nothing.
-    Raises InputError where nothing is held out yet.
+    Raises InputError where nothing is held out yet, and there is no `since`.
     """
     from llmtwin.models.distil import divergences, fits
     from llmtwin.models.transformer import Transformer
@@ -101,11 +101,9 @@ def scores(
     settings = settings or read_settings()
     base = serving.base(settings)
     with open_store(name, settings) as store:
-        lines = beside.held_out(store.known(), fits=partial(fits, base))
-    if not lines:
+        lines = beside.held_out(store.known(), fits=partial(fits, base), since=since)
+    if not lines and since is None:
         raise InputError("no session is held out yet, or all are too long: collect more traffic")
-    if since is not None:
-        lines = [line for line in lines if line.timestamp > since.timestamp()]
     traces = [trace for trace in map(trace_of, lines) if trace]
     sessions = [line.session for line in lines]
     return [
