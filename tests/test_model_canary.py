@@ -420,10 +420,12 @@ def test_a_model_card_is_derived_to_the_same_bytes(desk: Desk, adapters: Adapter
     # Of its privacy it says what an audit found.
     assert "Nobody has attacked it yet" in text
     estimates = Estimate(0.61, 0.5, 0.72, 40), Estimate(0.5, 0.4, 0.6, 40)
-    found = Audit((Found("membership_loss_auc", Adversary.LOGPROBS, *estimates),))
+    beside = Found("membership_ratio_auc", Adversary.LOGPROBS, estimates[0], None)
+    found = Audit((Found("membership_loss_auc", Adversary.LOGPROBS, *estimates), beside))
     made = publish_audited(desk.store, good, found, load_key(desk.store.folder / KEY))
     attacked = carding.write("desk", made.version, written, desk.own).read_text()
     assert "| membership loss auc | 0.6100 (0.5000 to 0.7200) | 0.5000 |" in attacked
+    assert "| membership ratio auc | 0.6100 (0.5000 to 0.7200) | - |" in attacked
     assert "Nobody has attacked" not in attacked
     # More traffic is another record.
     desk.record(1)

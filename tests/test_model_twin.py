@@ -296,29 +296,47 @@ def test_exchanges_without_a_client_id_are_sessions_of_their_own(own: Settings, 
     lines = (line(number, "the lamp is on") | {"client_id": ""} for number in range(COUNT))
     path.write_text("".join(json.dumps(one) + "\n" for one in lines))
     with Twin.new("desk", "model", settings=own) as twin, EdgeStore(own.edge_folder / "desk") as store:
-        assert not any(one.name == "sessions" for one in twin.collect(path).skipped)
+        assert twin.collect(path).notes == ()
         held = beside.held_out(store.known())
         assert 0 < len(held) < COUNT and not any(one.client_id for one in held)
+
+
+def sessions_of(path: Path, key: bytes, held: bool, count: int) -> Path:
+    """Traffic of so many sessions, all of which are held out, or none."""
+    hide, names = Hide(key), (f"customer {number}" for number in range(100))
+    those = [n for n in names if is_held_out(hide(Exchange.model_validate(line(0, "on", n)))) is held][:count]
+    path.write_text("".join(json.dumps(line(n, "on", those[n % count])) + "\n" for n in range(COUNT)))
+    return path
 
 
 @pytest.mark.parametrize("held", [False, True])
 def test_a_record_of_a_single_session_is_told(own: Settings, tmp_path: Path, held: bool) -> None:
     with Twin.new("desk", "model", settings=own) as twin, EdgeStore(own.edge_folder / "desk") as store:
-        hide = Hide(Sealer(load_or_create(store.folder / SEAL_KEY)).stand_in_key())
-        names = (f"customer {number}" for number in range(100))
-        session = next(
-            n for n in names if is_held_out(hide(Exchange.model_validate(line(0, "on", n)))) is held
-        )
-        path = tmp_path / "traffic.jsonl"
-        path.write_text("".join(json.dumps(line(n, "on", session)) + "\n" for n in range(COUNT)))
-        (told,) = (one for one in twin.collect(path).skipped if one.name == "sessions")
-        assert f"all {COUNT} exchanges have one client_id" in told.reason
+        key = Sealer(load_or_create(store.folder / SEAL_KEY)).stand_in_key()
+        path = sessions_of(tmp_path / "traffic.jsonl", key, held, 1)
+        told = CliRunner().invoke(app, ["collect", "desk", str(path)], catch_exceptions=False).output
+        assert f"all {COUNT} exchanges have one client_id" in told and "skipped sessions" not in told
         if held:
             with pytest.raises(InputError, match="have 1 client_id among them: give each session"):
                 twin.tune(options=QUICK)
         else:
             (note,) = twin.tune(options=replace(QUICK, epochs_max=1)).card.notes
             assert note.startswith("nothing was held out") and "have 1 client_id" in note
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_where_chance_holds_nothing_out_or_all_no_client_is_blamed(
+    own: Settings, tmp_path: Path, held: bool
+) -> None:
+    with Twin.new("desk", "model", settings=own) as twin, EdgeStore(own.edge_folder / "desk") as store:
+        key = Sealer(load_or_create(store.folder / SEAL_KEY)).stand_in_key()
+        assert twin.collect(sessions_of(tmp_path / "traffic.jsonl", key, held, 3)).notes == ()
+        if held:
+            with pytest.raises(InputError, match="as chance has it with 3 sessions: collect more traffic"):
+                twin.tune(options=QUICK)
+        else:
+            (note,) = twin.tune(options=replace(QUICK, epochs_max=1)).card.notes
+            assert note == "nothing was held out and nothing compared, as chance has it with 3 sessions"
 
 
 def test_too_little_traffic_is_said(own: Settings, tmp_path: Path) -> None:
