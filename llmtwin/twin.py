@@ -183,6 +183,7 @@ class Twin:
             sealed=sum(fact.sealed for fact in facts),
             prompts=len(found.prompts),
             skipped=found.skipped,
+            notes=found.notes,
             pushed=self.push(options=_ONCE),
         )
 

@@ -48,8 +48,8 @@ ENOUGH = 16
 QUICK = replace(ModelKind().tuning(), epochs_max=12, epochs_falling=12, learning_rate=5e-3)
 
 
-def exchange(number: int) -> Exchange:
-    message = {"role": "assistant", "content": "the lamp is on"}
+def exchange(number: int, said: str = "the lamp is on") -> Exchange:
+    message = {"role": "assistant", "content": said}
     return Exchange(
         timestamp=1_770_000_000 + 60 * number,
         workload_id="desk",
@@ -206,35 +206,78 @@ def test_a_promoted_version_that_fails_later_is_rolled_back(desk: Desk, adapters
     desk.record(3)
     good, bad = desk.publish(adapters.learned), desk.publish(adapters.nothing)
     gating.keep(desk.store, bad, good, gating.judge(desk.store, bad, good, desk.own), Action.PROMOTE)
-    # What let it go live does not count, and no session that had begun by then.
-    desk.goes_on(desk.passed[0])
-    looked = canary.look("desk", desk.own)
-    assert looked and looked.action is Action.NONE and desk.answering() == (bad, None)
-    assert looked.found.items == 0
+    # What let it go live does not count; of a session that had begun by then, what it says since does.
+    for passed in (0, 1):
+        looked = canary.look("desk", desk.own)
+        assert looked and looked.action is Action.NONE and desk.answering() == (bad, None)
+        assert looked.found.items == passed
+        desk.goes_on(desk.passed[0])
     desk.record(ENOUGH)
     looked = canary.look("desk", desk.own)
     assert looked and looked.action is Action.ROLL_BACK and desk.answering() == (good, None)
-    assert looked.found.items == ENOUGH
+    assert looked.found.items == 1 + ENOUGH
     # Whoever makes it live again by hand is not overruled.
     desk.twin.roll_back(bad)
     assert canary.look("desk", desk.own) is None
 
 
-@pytest.mark.parametrize("damage", ["unwritable", "changed"])
-def test_what_cannot_be_logged_is_not_done(desk: Desk, adapters: Adapters, damage: str) -> None:
-    desk.record(ENOUGH)
-    first, good = desk.publish(adapters.nothing), desk.publish(adapters.learned)
-    desk.twin.roll_back(first)
+def test_what_speaks_against_a_version_on_trial_counts_for_a_larger_share_too(
+    desk: Desk, adapters: Adapters
+) -> None:
+    """The primary says something else since it is on trial, which the version in use has learned."""
+    dark = [exchange(number, "it is dark") for number in range(len(EXCHANGES_ALL))]
+    traces = [trace for trace in map(trace_of, dark[:16]) if trace]
+    in_use = desk.publish(distil(Transformer(adapters.base), traces, QUICK).lora)
+    tried = desk.publish(adapters.learned)
+    desk.record(3 * ENOUGH)
+    assert canary.begin("desk", tried, 0.3, desk.own).found.verdict is Verdict.PASS
+    held = [one for one in dark if is_held_out(one)][-ENOUGH:]
+    desk.goes_on(held[0])
+    assert canary.begin("desk", tried, 0.5, desk.own).found.verdict is Verdict.PASS
+    for one in held[1:]:
+        desk.goes_on(one)
+    for decide in (partial(canary.begin, share=0.9), canary.promote):
+        with pytest.raises(Conflict, match=f"FAIL over {ENOUGH} held-out sessions"):
+            decide("desk", tried, settings=desk.own)
+    looked = canary.look("desk", desk.own)
+    assert looked and (looked.action, looked.found.items) == (Action.ROLL_BACK, ENOUGH)
+    assert desk.answering() == (in_use, None)
+    # Once it was taken back, another trial begins.
+    assert canary.begin("desk", tried, 0.3, desk.own).found.items == 4 * ENOUGH
+
+
+def spoil_log(desk: Desk, damage: str) -> str:
+    """Make the log one that cannot be written or read; how that is told."""
     log = desk.store.folder / gating.DECISIONS
     if damage == "unwritable":
         log.symlink_to(desk.store.folder / "none" / "log")
-    else:
-        log.write_text("{}\n")
-    told = "cannot be written" if damage == "unwritable" else "line 1 is no line of this log"
+        return "cannot be written"
+    log.write_text("{}\n")
+    return "line 1 is no line of this log"
+
+
+@pytest.mark.parametrize("damage", ["unwritable", "changed"])
+def test_what_cannot_be_logged_does_not_go_live(desk: Desk, adapters: Adapters, damage: str) -> None:
+    desk.record(ENOUGH)
+    first, good = desk.publish(adapters.nothing), desk.publish(adapters.learned)
+    desk.twin.roll_back(first)
+    told = spoil_log(desk, damage)
     for decide in (partial(canary.begin, share=0.3), canary.promote):
         with pytest.raises((Unavailable, Untrusted), match=told):
             decide("desk", good, settings=desk.own)
         assert desk.answering() == (first, None)
+
+
+@pytest.mark.parametrize("damage", ["unwritable", "changed"])
+def test_a_bad_canary_is_taken_back_whatever_became_of_the_log(
+    desk: Desk, adapters: Adapters, damage: str
+) -> None:
+    desk.record(ENOUGH)
+    good, bad = desk.publish(adapters.learned), desk.publish(adapters.nothing)
+    desk.link.set_canary(bad, 0.3)
+    with pytest.raises((Unavailable, Untrusted), match=spoil_log(desk, damage)):
+        canary.look("desk", desk.own)
+    assert desk.answering() == (good, None)
 
 
 @pytest.mark.parametrize("done", [False, True])
@@ -278,7 +321,30 @@ def test_a_rollback_that_the_server_did_not_confirm_is_tried_again(
     assert desk.answering() == (bad, None)
     looked = canary.look("desk", desk.own)
     assert looked and looked.action is Action.ROLL_BACK and desk.answering() == (good, None)
-    assert desk.actions() == ["promote", "rollback", "unconfirmed", "rollback"]
+    assert desk.actions() == ["promote", "unconfirmed", "rollback"]
+
+
+def test_a_rollback_of_which_the_answer_was_lost_is_found_done(
+    desk: Desk, adapters: Adapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(link: Link, version: int | None = None) -> None:
+        assert desk.actions() == ["promote"], "what ends here has no line of what it did not do"
+        roll_back(link, version)
+        raise Unavailable("the server cannot be reached")
+
+    roll_back = Link.roll_back
+    desk.record(3)
+    good, bad = desk.publish(adapters.learned), desk.publish(adapters.nothing)
+    gating.keep(desk.store, bad, good, gating.judge(desk.store, bad, good, desk.own), Action.PROMOTE)
+    desk.record(ENOUGH)
+    with monkeypatch.context() as patch, pytest.raises(Unavailable, match="cannot be reached"):
+        patch.setattr(Link, "roll_back", lost)
+        canary.look("desk", desk.own)
+    assert canary.look("desk", desk.own) is None and desk.answering() == (good, None)
+    assert desk.actions() == ["promote", "unconfirmed", "rollback"]
+    # Whoever makes it live again by hand is not overruled.
+    desk.twin.roll_back(bad)
+    assert canary.look("desk", desk.own) is None
 
 
 def test_a_bad_version_is_let_before_nobody(desk: Desk, adapters: Adapters) -> None:
@@ -354,10 +420,12 @@ def test_a_model_card_is_derived_to_the_same_bytes(desk: Desk, adapters: Adapter
     # Of its privacy it says what an audit found.
     assert "Nobody has attacked it yet" in text
     estimates = Estimate(0.61, 0.5, 0.72, 40), Estimate(0.5, 0.4, 0.6, 40)
-    found = Audit((Found("membership_loss_auc", Adversary.LOGPROBS, *estimates),))
+    beside = Found("membership_ratio_auc", Adversary.LOGPROBS, estimates[0], None)
+    found = Audit((Found("membership_loss_auc", Adversary.LOGPROBS, *estimates), beside))
     made = publish_audited(desk.store, good, found, load_key(desk.store.folder / KEY))
     attacked = carding.write("desk", made.version, written, desk.own).read_text()
     assert "| membership loss auc | 0.6100 (0.5000 to 0.7200) | 0.5000 |" in attacked
+    assert "| membership ratio auc | 0.6100 (0.5000 to 0.7200) | - |" in attacked
     assert "Nobody has attacked" not in attacked
     # More traffic is another record.
     desk.record(1)

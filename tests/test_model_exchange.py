@@ -204,6 +204,29 @@ def test_what_is_forgotten_is_blank_and_nothing_else_moves(tmp_path: Path) -> No
     assert list(tail.new()) == [lines[0]]
 
 
+def test_an_answer_that_comes_after_its_exchange_was_forgotten_goes_the_next_time(tmp_path: Path) -> None:
+    gone, kept = made(), made(client_id="b")
+    append(tmp_path / EXCHANGES, kept)
+    for one in (gone, kept):
+        append(tmp_path / SHADOWS, Shadow(timestamp=2, exchange=one.id, latency_s=0.1, response={}))
+    forget(tmp_path, set())
+    assert [one.exchange for one in read(tmp_path / SHADOWS, Shadow) if isinstance(one, Shadow)] == [kept.id]
+    assert list(read(tmp_path / EXCHANGES, Exchange)) == [kept]
+
+
+def test_a_last_line_without_its_end_is_forgotten_too(tmp_path: Path) -> None:
+    """As a full disk may leave one: all of it is there but its last sign."""
+    path, gone = tmp_path / EXCHANGES, made(request={"q": "gone"})
+    append(path, made())
+    with path.open("ab") as file:
+        file.write(gone.model_dump_json().encode())
+    assert list(read(path, Exchange)) == [made(), gone]
+    forget(tmp_path, {gone.id})
+    assert list(read(path, Exchange)) == [made()] and b"gone" not in path.read_bytes()
+    append(path, made(client_id="b"))
+    assert list(read(path, Exchange)) == list(Tail(path, Exchange).new()) == [made(), made(client_id="b")]
+
+
 def test_forgetting_that_is_broken_off_is_ended_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from llmtwin.models.engine.api import Request, conversation
 from llmtwin.models.engine.torch_engine import TorchEngine
 from llmtwin.models.lora import Lora
 from llmtwin.primary import canary, gating, nearness, place, shadowing
-from llmtwin.records import Description, Question
+from llmtwin.records import Description, Question, Trace
 from llmtwin.settings import Settings
 from llmtwin.twin import Twin
 from llmtwin.twins.decisions import Decisions
@@ -112,6 +113,22 @@ def test_collecting_again_adds_nothing(twin: Twin, own: Settings, tmp_path: Path
     twin.collect(tmp_path / "traffic.jsonl")
     with EdgeStore(own.edge_folder / "desk") as store:
         assert len(store.documents()) == COUNT
+
+
+def test_of_the_newest_held_out_no_more_are_looked_at_than_it_takes(twin: Twin, own: Settings) -> None:
+    looked_at = []
+
+    def fits(trace: Trace) -> bool:
+        looked_at.append(trace)
+        return trace != trace_of(held[-1])
+
+    with EdgeStore(own.edge_folder / "desk") as store:
+        known = store.known()
+    held = beside.held_out(known)
+    assert held == sorted(held, key=lambda one: one.timestamp) and len(held) > 3
+    assert beside.held_out(known, 2, fits) == held[-3:-1] and len(looked_at) == 3
+    since = datetime.fromtimestamp(held[-3].timestamp, UTC)
+    assert beside.held_out(known, since=since) == held[-2:]
 
 
 def test_a_twin_learns_replies_and_none_of_held_out_sessions(twin: Twin, own: Settings) -> None:
@@ -279,29 +296,47 @@ def test_exchanges_without_a_client_id_are_sessions_of_their_own(own: Settings, 
     lines = (line(number, "the lamp is on") | {"client_id": ""} for number in range(COUNT))
     path.write_text("".join(json.dumps(one) + "\n" for one in lines))
     with Twin.new("desk", "model", settings=own) as twin, EdgeStore(own.edge_folder / "desk") as store:
-        assert not any(one.name == "sessions" for one in twin.collect(path).skipped)
+        assert twin.collect(path).notes == ()
         held = beside.held_out(store.known())
         assert 0 < len(held) < COUNT and not any(one.client_id for one in held)
+
+
+def sessions_of(path: Path, key: bytes, held: bool, count: int) -> Path:
+    """Traffic of so many sessions, all of which are held out, or none."""
+    hide, names = Hide(key), (f"customer {number}" for number in range(100))
+    those = [n for n in names if is_held_out(hide(Exchange.model_validate(line(0, "on", n)))) is held][:count]
+    path.write_text("".join(json.dumps(line(n, "on", those[n % count])) + "\n" for n in range(COUNT)))
+    return path
 
 
 @pytest.mark.parametrize("held", [False, True])
 def test_a_record_of_a_single_session_is_told(own: Settings, tmp_path: Path, held: bool) -> None:
     with Twin.new("desk", "model", settings=own) as twin, EdgeStore(own.edge_folder / "desk") as store:
-        hide = Hide(Sealer(load_or_create(store.folder / SEAL_KEY)).stand_in_key())
-        names = (f"customer {number}" for number in range(100))
-        session = next(
-            n for n in names if is_held_out(hide(Exchange.model_validate(line(0, "on", n)))) is held
-        )
-        path = tmp_path / "traffic.jsonl"
-        path.write_text("".join(json.dumps(line(n, "on", session)) + "\n" for n in range(COUNT)))
-        (told,) = (one for one in twin.collect(path).skipped if one.name == "sessions")
-        assert f"all {COUNT} exchanges have one client_id" in told.reason
+        key = Sealer(load_or_create(store.folder / SEAL_KEY)).stand_in_key()
+        path = sessions_of(tmp_path / "traffic.jsonl", key, held, 1)
+        told = CliRunner().invoke(app, ["collect", "desk", str(path)], catch_exceptions=False).output
+        assert f"all {COUNT} exchanges have one client_id" in told and "skipped sessions" not in told
         if held:
             with pytest.raises(InputError, match="have 1 client_id among them: give each session"):
                 twin.tune(options=QUICK)
         else:
             (note,) = twin.tune(options=replace(QUICK, epochs_max=1)).card.notes
             assert note.startswith("nothing was held out") and "have 1 client_id" in note
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_where_chance_holds_nothing_out_or_all_no_client_is_blamed(
+    own: Settings, tmp_path: Path, held: bool
+) -> None:
+    with Twin.new("desk", "model", settings=own) as twin, EdgeStore(own.edge_folder / "desk") as store:
+        key = Sealer(load_or_create(store.folder / SEAL_KEY)).stand_in_key()
+        assert twin.collect(sessions_of(tmp_path / "traffic.jsonl", key, held, 3)).notes == ()
+        if held:
+            with pytest.raises(InputError, match="as chance has it with 3 sessions: collect more traffic"):
+                twin.tune(options=QUICK)
+        else:
+            (note,) = twin.tune(options=replace(QUICK, epochs_max=1)).card.notes
+            assert note == "nothing was held out and nothing compared, as chance has it with 3 sessions"
 
 
 def test_too_little_traffic_is_said(own: Settings, tmp_path: Path) -> None:

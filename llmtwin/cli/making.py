@@ -70,6 +70,8 @@ def collect(
         found = twin.collect(*sources, seal=seal or (), names=by or ())
     for skipped in found.skipped:
         err.print(f"skipped {skipped.name}: {skipped.reason}", style="yellow", markup=False)
+    for note in found.notes:
+        err.print(note, style="yellow", markup=False)
     out.print(f"{found.items} items: {counted(found)}; {len(found.skipped)} skipped")
     show_pushed(found.pushed)
 

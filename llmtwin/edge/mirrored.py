@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llmtwin.edge.store import EdgeStore
 from llmtwin.records import Document
-from llmtwin.twins.kind import Known, Skipped, kind
+from llmtwin.twins.kind import Known, kind
 
 FOLDER = "traffic"
 
@@ -17,19 +17,18 @@ def folder(store: EdgeStore) -> Path:
     return store.folder / FOLDER
 
 
-def take(store: EdgeStore) -> tuple[Skipped, ...]:
-    """Keep what came on record as documents, with what was left out; taking it twice changes nothing.
+def take(store: EdgeStore) -> None:
+    """Keep what came on record as documents; taking it twice changes nothing.
 
     It has its stand-ins already: no key is given. Raises InputError for a record that cannot be read.
     """
     place = folder(store)
     if not any(place.glob("*.jsonl")):
-        return ()
+        return
     own, state = store.settings(), store.encoder_state()
     found = kind(own.kind).read([str(place)], Known(own.twin, own.names, own.sealed, state))
     if found.documents or found.state != state:
         store.record(found.observations, found.prompts, found.state, found.documents)
-    return found.skipped
 
 
 def forget(store: EdgeStore, documents: Sequence[Document]) -> None:

@@ -20,7 +20,7 @@ class Collected:
 
     `items` are counted in the kind's own unit: a home's are entities, a person's what they wrote.
     `documents` are those that are new or changed. `private` and `sealed` count the facts that stay here;
-    sealed ones are private too.
+    sealed ones are private too. `notes` are what else is to be known, a line each.
     """
 
     items: int
@@ -30,6 +30,7 @@ class Collected:
     sealed: int
     prompts: int
     skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
     pushed: Pushed
 
 

@@ -6,17 +6,20 @@ asks the primary nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmtwin.edge.link import Link
 from llmtwin.edge.store import EdgeStore
-from llmtwin.errors import Conflict, InputError, NotFound
+from llmtwin.errors import Conflict, InputError, NotFound, Unavailable, Untrusted
 from llmtwin.primary import carding
 from llmtwin.primary.gating import Action, decisions, judge, keep
 from llmtwin.primary.place import open_link, open_store
+from llmtwin.records import now
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twins.gate import Verdict
 
@@ -42,7 +45,8 @@ class Ruling:
 class Trial:
     """A version that answers, in place of which it does, and since when; None where that is not in the log.
 
-    It is judged on the sessions since: those that let it go live say nothing of what came then.
+    It is judged on what sessions said since: what let it be tried says nothing of what came then. A larger
+    share, and all of them, are the same trial.
     """
 
     candidate: int
@@ -58,6 +62,7 @@ def rule(name: str, candidate: int, in_use: int | None = None, settings: Setting
     settings = settings or read_settings()
     with open_store(name, settings) as store:
         link = open_link(store, settings)
+        _settle(store, link)
         trial = _trial(store, link)
         if trial is not None and trial.candidate == candidate and in_use in (None, trial.in_use):
             return _look(store, link, trial, settings)
@@ -85,12 +90,7 @@ def begin(name: str, candidate: int, share: float, settings: Settings | None = N
         in_use = _in_place_of(link, candidate)
         if in_use is None:
             raise Conflict(f"{name}@{candidate} is the only version: there is none for the other sessions")
-        found = judge(store, candidate, in_use, settings)
-        if found.verdict is Verdict.FAIL:
-            _refuse(store, candidate, in_use, found, settings)
-        _check_still(link, candidate, in_use)
-        ruling = Ruling(name, candidate, in_use, found, Action.CANARY)
-        return _done(store, ruling, settings, lambda: link.set_canary(candidate, share), share=share)
+        return _try(store, link, candidate, in_use, settings, share)
 
 
 def promote(name: str, candidate: int, settings: Settings | None = None) -> Ruling:
@@ -98,48 +98,97 @@ def promote(name: str, candidate: int, settings: Settings | None = None) -> Ruli
     settings = settings or read_settings()
     with open_store(name, settings) as store:
         link = open_link(store, settings)
-        in_use = _in_place_of(link, candidate)
+        return _try(store, link, candidate, _in_place_of(link, candidate), settings)
+
+
+def _try(
+    store: EdgeStore,
+    link: Link,
+    candidate: int,
+    in_use: int | None,
+    settings: Settings,
+    share: float | None = None,
+) -> Ruling:
+    """Have a version answer a share, or all, of the sessions if the verdict allows it; else raises Conflict.
+
+    For one that is on trial that is the verdict of what sessions said since, too, and its trial goes on.
+    """
+    trial = _trial(store, link)
+    since = trial.since if trial is not None and trial.candidate == candidate else None
+    found = judge(store, candidate, in_use, settings, since)
+    if since is not None and found.verdict is not Verdict.FAIL:
         found = judge(store, candidate, in_use, settings)
-        if found.verdict is not Verdict.PASS:
-            _refuse(store, candidate, in_use, found, settings)
-        _check_still(link, candidate, in_use)
-        ruling = Ruling(name, candidate, in_use, found, Action.PROMOTE)
-        return _done(store, ruling, settings, lambda: link.roll_back(candidate))
+    if found.verdict is Verdict.FAIL or (share is None and found.verdict is not Verdict.PASS):
+        _refuse(store, candidate, in_use, found, settings)
+    _check_still(link, candidate, in_use)
+    more = {} if since is None else {"since": since.isoformat()}
+    if share is None:
+        ruling = Ruling(link.twin, candidate, in_use, found, Action.PROMOTE)
+        return _done(store, ruling, settings, lambda: link.roll_back(candidate), **more)
+    ruling = Ruling(link.twin, candidate, in_use, found, Action.CANARY)
+    return _done(store, ruling, settings, lambda: link.set_canary(candidate, share), share=share, **more)
 
 
 def look(name: str, settings: Settings | None = None) -> Ruling | None:
-    """Decide anew on the version that is on trial, by the sessions since, and take it back where it FAILs.
+    """Decide anew on the version that is on trial, by what sessions said since; take it back where it FAILs.
 
     On trial is a canary, and a version that was promoted, as long as it is live. None where there is none.
+    Raises as `gating.keep` where that cannot be logged: a canary that FAILs is taken back all the same.
     """
     settings = settings or read_settings()
     with open_store(name, settings) as store:
         link = open_link(store, settings)
+        _settle(store, link)
         trial = _trial(store, link)
         return None if trial is None else _look(store, link, trial, settings)
 
 
+def _settle(store: EdgeStore, link: Link) -> None:
+    """Log as taken back what the server took back without confirming it.
+
+    Else whoever makes it live again by hand would be overruled.
+    """
+    info = link.info()
+    with suppress(Untrusted, Unavailable):  # a log that is damaged is no reason not to look
+        last = {
+            entry["candidate"]: entry
+            for entry in decisions(store).read().entries
+            if entry.get("action", Action.NONE) not in (Action.NONE, Action.REFUSE)
+        }
+        for version, entry in last.items():
+            failed = entry["action"] == Action.UNCONFIRMED and entry["verdict"] == Verdict.FAIL
+            if failed and version not in (info.canary_version, info.live_version):
+                done = {"at": now().isoformat(), "action": Action.ROLL_BACK, "why": "it was found done"}
+                decisions(store).append({**entry, **done})
+
+
 def _trial(store: EdgeStore, link: Link) -> Trial | None:
-    """The trial that is on, if one is."""
-    info, entries = link.info(), decisions(store).read().entries
+    """The trial that is on, if one is. Raises as the log's `read`, which a canary is on trial without."""
+    info = link.info()
     canary, live = info.canary_version, info.live_version
     if canary is not None and live is not None:
-        begun = _last(_of(canary, entries), Action.CANARY)
-        return Trial(canary, live, None if begun is None else datetime.fromisoformat(begun["at"]))
-    promoted = _last(_of(live, entries), Action.PROMOTE)
-    # What the server did not confirm it may have done or not: which version is live says so.
-    end = _last(_of(live, entries), Action.PROMOTE, Action.ROLL_BACK, Action.UNCONFIRMED)
-    if promoted is None or end is None or end["action"] == Action.ROLL_BACK or promoted["in_use"] is None:
+        try:
+            begun = _begun(store, canary, Action.CANARY)
+        except (Untrusted, Unavailable):
+            begun = None
+        return Trial(canary, live, None if begun is None else _since(begun))
+    promoted = _begun(store, live, Action.PROMOTE)
+    if promoted is None or promoted["in_use"] is None:
         return None
-    return Trial(promoted["candidate"], promoted["in_use"], datetime.fromisoformat(promoted["at"]))
+    return Trial(promoted["candidate"], promoted["in_use"], _since(promoted))
 
 
-def _of(version: int | None, entries: Sequence[Entry]) -> list[Entry]:
-    return [entry for entry in entries if entry.get("candidate") == version]
+def _begun(store: EdgeStore, version: int | None, action: Action) -> Entry | None:
+    """The last line that has a version tried, unless it was taken back since."""
+    for entry in reversed(decisions(store).read().entries):
+        if entry["candidate"] == version and entry.get("action") in (action, Action.ROLL_BACK):
+            return entry if entry["action"] == action else None
+    return None
 
 
-def _last(entries: Sequence[Entry], *actions: Action) -> Entry | None:
-    return next((entry for entry in reversed(entries) if entry.get("action") in actions), None)
+def _since(begun: Entry) -> datetime:
+    """When the trial began that a line begins, or goes on with."""
+    return datetime.fromisoformat(begun.get("since", begun["at"]))
 
 
 def _look(store: EdgeStore, link: Link, trial: Trial, settings: Settings) -> Ruling:
@@ -191,17 +240,26 @@ def _done(
     tell_server: Callable[[], object] = lambda: None,
     **more: Any,
 ) -> Ruling:
-    """Keep what was decided, then have the server do it, and write the candidate's model card anew.
+    """Keep what was decided, have the server do it, and write the candidate's model card anew.
 
-    The log comes first, so that no version is live that is not in it; where the server does not do it, or
-    nobody can say whether it did, that is a line, too.
+    What goes live is in the log first, so that no version is live that is not in it. What is taken back is so
+    first, lest the log, or an end in between, leave it in use: the next look does it again, which harms
+    nothing.
     """
     decided = (store, ruling.candidate, ruling.in_use, ruling.found)
-    keep(*decided, ruling.action, **more)
+    log = partial(keep, *decided, ruling.action, **more)
+    tell = partial(_confirmed, decided, tell_server)
+    for step in (tell, log) if ruling.action is Action.ROLL_BACK else (log, tell):
+        step()
+    carding.write(ruling.twin, ruling.candidate, settings=settings)
+    return ruling
+
+
+def _confirmed(decided: tuple[EdgeStore, int, int | None, SoFar], tell_server: Callable[[], object]) -> None:
+    """Have the server do it; where it does not, or nobody can say whether it did, that is a line, too."""
     try:
         tell_server()
     except BaseException as error:  # whoever is interrupted does not know either
-        keep(*decided, Action.UNCONFIRMED, why=str(error) or type(error).__name__)
+        with suppress(Untrusted, Unavailable):  # what is to be told is that the server did not confirm it
+            keep(*decided, Action.UNCONFIRMED, why=str(error) or type(error).__name__)
         raise
-    carding.write(ruling.twin, ruling.candidate, settings=settings)
-    return ruling

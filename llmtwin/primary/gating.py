@@ -23,7 +23,6 @@ from llmtwin.twins.sessions import session_means
 if TYPE_CHECKING:
     from llmtwin.models.lora import Lora
     from llmtwin.twins.gate import SoFar
-    from llmtwin.twins.model.exchange import Exchange
 
 LOSS_MAX = 0.02
 """How much less of the primary's probability a token a candidate may give, before it is kept back."""
@@ -47,7 +46,7 @@ def judge(
 ) -> SoFar:
     """The verdict on a version in place of another, or of the base where that is None.
 
-    It is of all held-out sessions, or of those alone that began `since` then. Raises as `scores`, and
+    It is of all held-out sessions, or of what alone they said `since` then. Raises as `scores`, and
     NotFound for a version that is not here.
     """
     from llmtwin.models.lora import Lora
@@ -91,8 +90,8 @@ def scores(
     """What each adapter, or the base where it is None, is worth in each held-out session, the oldest first.
 
     That is how much of the primary's own probability it gives to what the primary said: exp(-KL) a token, the
-    mean of the session, from 0 to 1. With `since` only sessions that began later count, maybe none.
-    Raises InputError where nothing is held out yet.
+    mean of the session, from 0 to 1. With `since` only what was said later counts, maybe nothing.
+    Raises InputError where nothing is held out yet, and there is no `since`.
     """
     from llmtwin.models.distil import divergences, fits
     from llmtwin.models.transformer import Transformer
@@ -102,23 +101,15 @@ def scores(
     settings = settings or read_settings()
     base = serving.base(settings)
     with open_store(name, settings) as store:
-        lines = beside.held_out(store.known(), fits=partial(fits, base))
-    if not lines:
+        lines = beside.held_out(store.known(), fits=partial(fits, base), since=since)
+    if not lines and since is None:
         raise InputError("no session is held out yet, or all are too long: collect more traffic")
-    if since is not None:
-        lines = _begun_since(lines, since)
     traces = [trace for trace in map(trace_of, lines) if trace]
     sessions = [line.session for line in lines]
     return [
         session_means(sessions, [min(1.0, exp(-cost)) for cost in costs])
         for costs in divergences(Transformer(base), traces, adapters)
     ]
-
-
-def _begun_since(lines: Sequence[Exchange], since: datetime) -> list[Exchange]:
-    """Those of sessions that began later, of lines in their order."""
-    began_s = {line.session: line.timestamp for line in reversed(lines)}
-    return [line for line in lines if began_s[line.session] > since.timestamp()]
 
 
 def grounds(found: SoFar) -> dict[str, Any]:

@@ -98,7 +98,8 @@ class Reading:
     """What sources say of a subject.
 
     `state` is for the next reading: what was sent already is not sent again. `items` counts what the sources
-    hold, in the kind's own unit. A document takes the place of the one at its address.
+    hold, in the kind's own unit. A document takes the place of the one at its address. `notes` are what else
+    is to be known, a line each.
     """
 
     observations: tuple[Observation, ...] = ()
@@ -108,6 +109,7 @@ class Reading:
     description: Description | None = None
     items: int = 0
     skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import datetime
+from itertools import islice
 
 from llmtwin.models.engine.api import Engine, Request, conversation
 from llmtwin.records import Trace
@@ -22,19 +24,22 @@ TOKENS_MAX = 256
 
 
 def held_out(
-    known: Known, count: int | None = None, fits: Callable[[Trace], bool] = lambda _: True
+    known: Known,
+    count: int | None = None,
+    fits: Callable[[Trace], bool] = lambda _: True,
+    since: datetime | None = None,
 ) -> list[Exchange]:
     """The newest held-out exchanges that a twin can be asked, the oldest first; all without a `count`.
 
-    Those whose traces do not fit are left out.
+    Those that are not later than `since`, or whose traces do not fit, are left out. Whether one fits is dear
+    to know: no more are looked at than it takes.
     """
-    found = [
-        line
-        for _, line in collect.exchanges(known)
-        if collect.is_held_out(line) and (trace := collect.trace_of(line)) and fits(trace)
-    ]
+    found = [line for _, line in collect.exchanges(known) if collect.is_held_out(line)]
+    if since is not None:
+        found = [line for line in found if line.timestamp > since.timestamp()]
     found.sort(key=lambda line: line.timestamp)
-    return found if count is None else found[-count:]
+    fitting = (line for line in reversed(found) if (trace := collect.trace_of(line)) and fits(trace))
+    return list(islice(fitting, count))[::-1]
 
 
 def replies(engine: Engine, lines: Sequence[Exchange], adapters: tuple[str, ...]) -> list[Reply]:

@@ -61,14 +61,13 @@ def read(sources: Sequence[str], known: Known) -> Reading:
             raise InputError(
                 f"there is no traffic in {source}, which is a request and a response a line{why}"
             )
-    if len(sessions) == 1 and len(documents) >= EXCHANGES_MIN:
-        why = f"all {len(documents)} exchanges have one client_id, so that all or none of them are held out"
-        skipped.append(Skipped("sessions", why))
+    one = f"all {len(documents)} exchanges have one client_id: all or none of them are held out"
     return Reading(
         documents=tuple(documents.values()),
         state=_MARKS.dump_json(marks).decode(),
         items=len(documents),
         skipped=tuple(skipped),
+        notes=(one,) if len(sessions) == 1 and len(documents) >= EXCHANGES_MIN else (),
     )
 
 
@@ -138,18 +137,20 @@ def lessons(known: Known) -> Lessons:
             f"{len(sessions)} replies are too few to learn a model from: it takes"
             f" {EXCHANGES_MIN} or more; collect more traffic"
         )
-    among = f"the {len(sessions)} replies have {len(set(sessions.values()))} client_id among them"
+    count = len(set(sessions.values()))
+    why, what_to_do = f"as chance has it with {count} sessions", "collect more traffic"
+    if count == 1:
+        why = f"since the {len(sessions)} replies have 1 client_id among them"
+        what_to_do = "give each session one of its own"
     if not learned:
-        raise InputError(
-            f"all is held out and nothing left to learn, since {among}: give each session one of its own"
-        )
+        raise InputError(f"all is held out and nothing left to learn, {why}: {what_to_do}")
     learned |= {address: trace for address, line in exchanges(known, OWN) if (trace := trace_of(line))}
     return Lessons(
         traces=tuple(learned.values()),
         learned=tuple(learned),
         held_traces=held_out,
         held_sessions={address: sessions[address] for address in held_out},
-        notes=() if held_out else (f"nothing was held out and nothing compared, since {among}",),
+        notes=() if held_out else (f"nothing was held out and nothing compared, {why}",),
     )
 
 

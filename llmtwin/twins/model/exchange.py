@@ -203,35 +203,49 @@ def append(path: Path, line: Exchange | Shadow) -> None:
 def forget(folder: Path, ids: Collection[str]) -> None:
     """Put blanks in place of these exchanges in a folder, and of what a twin answered to them.
 
+    What it answered to those that are gone already goes, too: it may have come after they were forgotten.
     Readers pass over blank lines, and nothing else moves: a process that appends or follows meanwhile need
     not know. Lines that cannot be read go, too, whatever is in them. Raises Unavailable where it cannot be
-    written.
+    written, and as `read`.
     """
-    for path in sorted(folder.rglob("*.jsonl")):
-        try:
-            if path.name == SHADOWS:
-                _blank(path, Shadow, lambda line: line.exchange in ids)
-            else:
-                _blank(path, Exchange, lambda line: line.id in ids)
-        except OSError as error:
-            raise Unavailable(f"{path} cannot be written: {error.strerror}") from error
+    paths = sorted(folder.rglob("*.jsonl"))
+    shadows = [path for path in paths if path.name == SHADOWS]
+    records = [path for path in paths if path.name != SHADOWS]
+    # An exchange is written before the answer to it, and so there for each answer that was read before.
+    answered = {line.exchange for path in shadows for line in read(path, Shadow) if isinstance(line, Shadow)}
+    there = {line.id for path in records for line in read(path, Exchange) if isinstance(line, Exchange)}
+    gone = {*ids, *(answered - there)}
+    for path in records:
+        _blank(path, Exchange, lambda line: line.id in gone)
+    for path in shadows:
+        _blank(path, Shadow, lambda line: line.exchange in gone)
 
 
 def _blank(path: Path, kind: type[Line], goes: Callable[[Line], bool]) -> None:
-    spans: list[tuple[int, int]] = []
-    with path.open("rb+") as file:
-        start = 0
-        for line in _lines(file):
-            end = file.tell()
-            if line is not None and not line.endswith(b"\n"):
-                break  # it is being written
-            found = _parsed(line, kind, path.name) if line is not None else None
-            if (line is None or line.strip()) and (not isinstance(found, kind) or goes(found)):
-                spans.append((start, end - 1))
-            start = end
-        # Without its first sign no line can be read: where this is broken off, the next time ends it.
-        _overwrite(file, [(start, start + 1) for start, _ in spans])
-        _overwrite(file, spans)
+    try:
+        with path.open("rb+") as file:
+            spans = list(_spans(file, kind, goes, path.name))
+            # Without its first sign no line can be read: where this is broken off, the next time ends it.
+            _overwrite(file, [(start, start + 1) for start, _ in spans])
+            _overwrite(file, spans)
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _spans(
+    file: IO[bytes], kind: type[Line], goes: Callable[[Line], bool], name: str
+) -> Iterator[tuple[int, int]]:
+    """Where the lines are that go, without their ends."""
+    start = 0
+    for line in _lines(file):
+        end = file.tell()
+        found = _parsed(line, kind, name) if line is not None else None
+        ended = line is None or line.endswith(b"\n")
+        if not ended and not isinstance(found, kind):
+            return  # it is being written
+        if (line is None or line.strip()) and (not isinstance(found, kind) or goes(found)):
+            yield start, end - 1 if ended else end
+        start = end
 
 
 def _overwrite(file: IO[bytes], spans: Sequence[tuple[int, int]]) -> None:
