@@ -216,6 +216,7 @@ def test_an_unpacked_export_is_read_as_the_archive_and_other_files_as_notes(
     found = read([tmp_path], NOBODY)
     exported = [item for item in found.items if item.source != "notes"]
     assert list(map(somewhere, exported)) == list(map(somewhere, packed.items))
+    assert {item.place for item in exported} == {str(home / "medium"), str(home / "newsletter")}
     assert [item.text for item in found.items if item.source == "notes"] == ["A note"]
     assert reasons(found) == reasons(packed)
 

@@ -175,6 +175,23 @@ def test_what_was_collected_is_forgotten_by_the_name_of_where_it_was(
             twin.forget_source(nothing)
 
 
+def test_what_was_kept_without_a_place_is_forgotten_by_it_once_it_is_found_again(
+    twin: Twin, tmp_path: Path, settings: Settings
+) -> None:
+    box = _file(tmp_path / "sent.mbox", f"From ann@lee.org Mon May  5 10:00:00 2025\n{MAIL}")
+    twin.collect(box, names=["ann@lee.org"])
+    (kept,) = collect.written(twin._store.known())
+    unplaced = kept.model_copy(update={"item": kept.item.model_copy(update={"place": ""})})
+    earlier = twin._store.documents()[0].model_copy(update={"place": "", "body": unplaced.model_dump_json()})
+    twin._store.record((), (), "", [earlier])
+    with pytest.raises(NotFound):
+        twin.forget_source(str(box))
+    assert twin.collect(box).documents == 1
+    assert "sanded" in remembered(settings, "hull")[0] and twin.collect(box).documents == 0
+    assert twin.forget_source(str(box)).documents == ("mid:1@lee.org",)
+    assert not remembered(settings, "hull")
+
+
 def test_a_feed_that_only_announces_a_post_does_not_take_its_place(
     twin: Twin, tmp_path: Path, settings: Settings
 ) -> None:

@@ -35,8 +35,8 @@ def read(sources: Sequence[str], known: Known) -> Reading:
     """Read what the person names: new and changed documents, and what of them may be quoted as prompts.
 
     A known document is told again where other names in it are private by now, such as one that only a new
-    one gives away as a person's, or where other stand-ins are due. Raises InputError where there is nothing
-    to read.
+    one gives away as a person's, where other stand-ins are due, or where it was found in another place.
+    Raises InputError where there is nothing to read.
     """
     found = sources_read.read(sources, me(known))
     before = written(known)
@@ -47,9 +47,9 @@ def read(sources: Sequence[str], known: Known) -> Reading:
     marker = marking(named | people(fresh.items, known.names, tagger))
     renewed = {item.address for item in fresh.items}
     again = [
-        one.item
-        for one in before
-        if one.item.address not in renewed and one != _written(one.item, marker, known.key)
+        item
+        for one, item in zip(before, _found_again(before, clean), strict=True)
+        if item.address not in renewed and one != _written(item, marker, known.key)
     ]
     return Reading(
         documents=tuple(_document(_written(item, marker, known.key)) for item in (*again, *fresh.items)),
@@ -83,6 +83,13 @@ def marking(names: Iterable[str]) -> Marker:
 def quotable(passage: Passage, marker: Marker) -> bool:
     """Whether nothing in a passage, its title and its headings is private."""
     return not any(marker.mark(said) for said in (passage.text, passage.title, *passage.headings))
+
+
+def _found_again(before: Iterable[Written], found: Iterable[Item]) -> Iterator[Item]:
+    """What is known, in the places where it was found now."""
+    places = {item.id: item.place for item in found if item.place}
+    for one in before:
+        yield one.item.model_copy(update={"place": places.get(one.item.id, one.item.place)})
 
 
 def _written(item: Item, marker: Marker, key: bytes | None) -> Written:

@@ -149,7 +149,7 @@ def _files(where: str, files: Iterable[File], me: Me, nested: bool = False) -> C
     skipped: list[Skipped] = []
     for export in exports:
         try:
-            parts.append(export.read(export.files))
+            parts.append(export.read(export.files).at(export.place))
         except LlmtwinError as error:
             skipped.append(Skipped(export.place, str(error)))
     for file in others:
