@@ -426,6 +426,19 @@ def test_a_chat_whose_times_are_not_known_is_refused_and_no_note(tmp_path: Path,
     assert "how it writes times is not known" in reasons(found)[name]
 
 
+@pytest.mark.parametrize(
+    "log",
+    [
+        "12.05.2024 9:30 Uhr - Zahnarzt\n13.05.2024 14:00 Uhr - Friseur\n",
+        "2024-01-05 10:00 standup - notes: budget\n2024-01-06 10:00 standup - notes: plan\n",
+    ],
+)
+def test_a_note_with_dates_is_no_chat(tmp_path: Path, log: str) -> None:
+    (tmp_path / "log.txt").write_text(log)
+    (note,) = read([tmp_path], ANN).items
+    assert (note.source, note.text) == ("notes", log.strip())
+
+
 @PROPERTIES
 @given(lines)
 def test_messages_keep_their_style(tmp_path: Path, said: list[str]) -> None:
