@@ -425,6 +425,7 @@ def told(prompt: Prompt) -> list[str]:
 
 
 def test_no_prompt_holds_anything_private(letters: Path, twin: Twin) -> None:
+    _file(letters / "Tovrak_Ilmen_review.txt", "The anchor held all night, though the wind was strong.\n")
     twin.collect(letters, names=NAMES)
     prompts = twin._owner_link().prompts()
     marker = collect.marking(collect.others(twin._store.known()))

@@ -17,7 +17,7 @@ from llmtwin.twins.person.sources.items import Item, Me
 from llmtwin.twins.person.sources.similar import distinct
 from llmtwin.twins.private.chatted import WRITTEN
 from llmtwin.twins.private.names import Tagger, load_tagger
-from llmtwin.twins.private.spans import Marker, SpanKind
+from llmtwin.twins.private.spans import Marker, SpanKind, spaced
 
 
 class Written(Record):
@@ -82,7 +82,8 @@ def marking(names: Iterable[str]) -> Marker:
 
 def quotable(passage: Passage, marker: Marker) -> bool:
     """Whether nothing in a passage, its title and its headings is private."""
-    return not any(marker.mark(said) for said in (passage.text, passage.title, *passage.headings))
+    said = (passage.text, *passage.headings)
+    return not (marker.mark_title(passage.title) or any(map(marker.mark, said)))
 
 
 def _found_again(before: Iterable[Written], found: Iterable[Item]) -> Iterator[Item]:
@@ -103,7 +104,7 @@ def _document(one: Written) -> Document:
 
 def _named(item: Item, marker: Marker) -> tuple[str, ...]:
     """The names of other people in an item, or in what it answers, each once."""
-    text = "\n\n".join((item.title, item.text, item.context or ""))
+    text = "\n\n".join((item.title, spaced(item.title), item.text, item.context or ""))
     said = (text[span.start : span.end] for span in marker.mark(text) if span.kind is SpanKind.NAME)
     return tuple(dict.fromkeys(said))
 

@@ -6,7 +6,6 @@ that the server finds what was written to them and never reads who they are.
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
@@ -18,8 +17,6 @@ from llmtwin.twins.person.sources.web import is_address
 from llmtwin.twins.person.voices import MESSAGES, tag
 from llmtwin.twins.private.spans import Marker, Span, SpanKind
 from llmtwin.twins.private.stand_ins import stand_ins
-
-_SEPARATORS = re.compile(r"[\W_]+")
 
 
 def outward(passage: Passage, marker: Marker, key: bytes | None) -> Passage:
@@ -47,9 +44,7 @@ def veil(question: str, key: bytes) -> Veiled:
 def _address(passage: Passage, marker: Marker) -> str:
     """The address of a page, or the name of a file; where that would name somebody, what it is from."""
     told = passage.address if is_address(passage.address) else PurePosixPath(passage.address).name
-    plain = _SEPARATORS.sub(" ", unquote(told))
-    named = any(span.kind is SpanKind.NAME for span in marker.mark(plain))
-    is_private = tag(passage.audience) in MESSAGES or named or marker.mark(told)
+    is_private = tag(passage.audience) in MESSAGES or marker.mark_title(unquote(told))
     return passage.source if is_private else told
 
 
