@@ -454,6 +454,8 @@ def test_what_was_written_to_somebody_is_found_though_the_server_does_not_know_t
     assert "harbour" not in twin.ask("What did I write to Tovrak about the boat?").text
     assert "must be mended" in twin.ask("What about the roof of the hut in my mails?").text
     assert "nothing to Zaphod." in twin.ask("What did I write to Zaphod about the hut?").text
+    assert "harbour" in twin.ask("What did I write to Tovrak Ilmen and Bob Miller about the boat?").text
+    assert "nothing to Bob and Zaphod." in twin.ask("What did I write to Bob and Zaphod?").text
     assert [
         item.audience
         for item in select([one.item for one in collect.written(twin._store.known())], "chat:Bob Miller")
