@@ -140,6 +140,8 @@ def test_somebody_elses_twin_is_asked_and_not_taught(
     bundle: Path, twin: Twin, elsewhere: Settings, tmp_path: Path
 ) -> None:
     with Twin.from_bundle(bundle, settings=elsewhere) as taken:
+        # Nothing is veiled: what it holds is under stand-ins of a key that is not here.
+        assert taken.ask("What did I write to Tovrak about tea?").plan["filters"] == ["to Tovrak"]
         calls: tuple[Callable[[], object], ...] = (
             lambda: taken.collect(tmp_path / "notes"),
             taken.tune,

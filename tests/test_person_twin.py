@@ -471,8 +471,8 @@ def test_a_card_says_for_what_a_voice_is_and_not_for_whom() -> None:
 def test_what_was_told_of_an_audience_is_told_again_under_another_key(letters: Path, twin: Twin) -> None:
     twin.collect(letters, names=NAMES)
     twin.rotate_seal_key()
-    assert twin.collect(letters).documents == 3  # two mails and a chat
     assert "must be mended" in twin.ask("What did I write to Tovrak about the roof of the hut?").text
+    assert twin.collect(letters).documents == 0
 
 
 def _file(path: Path, text: str) -> Path:

@@ -174,7 +174,7 @@ class Kind(Protocol):
     name: str
 
     def read(self, sources: Sequence[str], known: Known) -> Reading:
-        """Read files, folders or addresses, oldest first.
+        """Read files, folders or addresses, oldest first; where none is named, say again what is due anew.
 
         Raises InputError for one that is not of this kind.
         """

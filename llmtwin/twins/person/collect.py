@@ -13,7 +13,7 @@ from llmtwin.twins.person.clean import cleaned
 from llmtwin.twins.person.people import of_others, people
 from llmtwin.twins.person.remember import TEXT_CHARS_MAX, prompt_of
 from llmtwin.twins.person.sources import read as sources_read
-from llmtwin.twins.person.sources.items import Item, Me
+from llmtwin.twins.person.sources.items import Collected, Item, Me
 from llmtwin.twins.person.sources.similar import distinct
 from llmtwin.twins.private.chatted import WRITTEN
 from llmtwin.twins.private.names import Tagger, load_tagger
@@ -32,13 +32,13 @@ class Written(Record):
 
 
 def read(sources: Sequence[str], known: Known) -> Reading:
-    """Read what the person names: new and changed documents, and what of them may be quoted as prompts.
+    """Read what the person names, if anything: what is new and changed, and what of it may be quoted.
 
     A known document is told again where other names in it are private by now, such as one that only a new
     one gives away as a person's, where other stand-ins are due, or where it was found in another place.
     Raises InputError where there is nothing to read.
     """
-    found = sources_read.read(sources, me(known))
+    found = sources_read.read(sources, me(known)) if sources else Collected()
     before = written(known)
     clean = [item for item in map(cleaned, found.items) if item is not None]
     fresh = distinct(clean, [one.item for one in before])
