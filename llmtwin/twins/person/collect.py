@@ -87,10 +87,12 @@ def quotable(passage: Passage, marker: Marker) -> bool:
 
 
 def _found_again(before: Iterable[Written], found: Iterable[Item]) -> Iterator[Item]:
-    """What is known, in the places where it was found now."""
-    places = {item.id: item.place for item in found if item.place}
-    for one in before:
-        yield one.item.model_copy(update={"place": places.get(one.item.id, one.item.place)})
+    """What is known, in the places where it was found now, and whole or not where that was not known."""
+    latest = {item.id: item for item in found}
+    for item in (one.item for one in before):
+        again = latest.get(item.id, item)
+        excerpt = again.excerpt if item.excerpt is None else item.excerpt
+        yield item.model_copy(update={"place": again.place or item.place, "excerpt": excerpt})
 
 
 def _written(item: Item, marker: Marker, key: bytes | None) -> Written:

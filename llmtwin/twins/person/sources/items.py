@@ -29,7 +29,8 @@ class Item(Record):
     `address` says which thing it is and `id` which version of it: what is changed keeps its address.
     `audience` is a short tag (`notes`, `blog`, `commit`), after a colon whom it was for (`mail:bob@x.org`).
     `context` holds other people's words that it answers; they are never the person's voice. An `excerpt` may
-    be only a part of what was written. `place` is the file, folder or page that it was found in.
+    be only a part of what was written; of what was kept earlier that is not known, and it is None. `place` is
+    the file, folder or page that it was found in.
     """
 
     id: Hash
@@ -40,7 +41,7 @@ class Item(Record):
     audience: Annotated[str, Field(min_length=1)]
     text: Annotated[str, Field(min_length=1)]
     context: str | None = None
-    excerpt: bool = False
+    excerpt: bool | None = None
     place: str = ""
 
     @classmethod
