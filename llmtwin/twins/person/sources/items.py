@@ -118,6 +118,11 @@ class Me(Record):
         named = _plain(author.name) in {_plain(name) for name in self.names} - {""}
         return named or _plain(author.address) in {_plain(address) for address in self.addresses} - {""}
 
+    def is_other(self, author: Author) -> bool:
+        """Whether this author is somebody else; names are not compared where only addresses are known."""
+        compared = self.known if author.address else bool(self.names)
+        return compared and not self.is_author(author)
+
 
 def _plain(name: str) -> str:
     return " ".join(name.casefold().split())

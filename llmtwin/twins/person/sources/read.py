@@ -232,8 +232,8 @@ def _item(
     document: Document, source: str, audience: str, address: str, me: Me, date: datetime | None = None
 ) -> Item:
     """The item of a document. Raises InputError where it says that it is by others, too."""
-    others = [author for author in document.authors if not me.is_author(author)]
-    if me.known and others:
+    others = [author for author in document.authors if me.is_other(author)]
+    if others:
         names = ", ".join(map(str, others[:3]))
         raise InputError(f"it says it is by {names}: give that name if it is you")
     return Item.of(
