@@ -106,6 +106,13 @@ def test_a_bundle_says_what_its_subject_agreed_to(twin: Twin, tmp_path: Path, el
         assert f"consent: {said}" in taken.card().notes[-1]
 
 
+@pytest.mark.parametrize("what", ["terms", "consent"])
+def test_a_licence_or_a_consent_has_an_end(twin: Twin, tmp_path: Path, what: str) -> None:
+    with pytest.raises(InputError, match="2001 characters; give at most 2000"):
+        twin.export(tmp_path / "tea.twin", format=Format.BUNDLE, **{what: "x" * 2001})  # type: ignore[arg-type]
+    assert not (tmp_path / "tea.twin").exists()
+
+
 def test_what_is_private_is_in_no_bundle(bundle: Path, twin: Twin) -> None:
     content, own = bundle.read_bytes(), twin._store.settings()
     assert b"forty seconds" in content and bundle.stat().st_mode & 0o077 == 0
