@@ -33,6 +33,7 @@ BEFORE_MAX = 200
 """Turns of a conversation before a question."""
 MATERIAL_CHARS_MAX = 100_000
 """What goes with a question: some 16,000 words."""
+LICENCE_CHARS_MAX = 2000
 
 
 def new_id() -> str:
@@ -352,8 +353,8 @@ class Licence(Record):
     """
 
     by: str = Field(min_length=1, max_length=200)
-    terms: str = Field(min_length=1, max_length=2000)
-    consent: str = Field(default="", max_length=2000)
+    terms: str = Field(min_length=1, max_length=LICENCE_CHARS_MAX)
+    consent: str = Field(default="", max_length=LICENCE_CHARS_MAX)
     given_at: AwareDatetime
     expires_at: AwareDatetime | None = None
 

@@ -32,7 +32,7 @@ from llmtwin.edge.store import Settings as Identity
 from llmtwin.errors import Conflict, Denied, InputError, LlmtwinError, NotFound, Untrusted
 from llmtwin.records import Answer, Card, Format, TwinId, now
 from llmtwin.settings import Settings, read_settings
-from llmtwin.twins.kind import ALL, Voice, kind
+from llmtwin.twins.kind import ALL, Veiled, Voice, kind
 from llmtwin.wire.bundle import read_bundle
 from llmtwin.wire.files import read_limited
 from llmtwin.wire.package import CARD
@@ -221,11 +221,13 @@ class Twin:
         Denied where the licence of somebody else's twin has ended.
         """
         self._check_licence()
-        of = kind(self._store.settings().kind)
+        own = self._store.settings()
+        of = kind(own.kind)
         given = None if material is None else of.material(str(material))
         sealed = [object_of(one) for one in self._store.observations() if one.sealed]
         link, sealer = self._owner_link(), self._sealer()
-        asked = of.veil(text, sealer.stand_in_key())
+        # What a bundle holds is under stand-ins of a key that is not here.
+        asked = Veiled(text) if own.origin else of.veil(text, sealer.stand_in_key())
         told = ask_sealed(text, sealed, sealer, link, version)
         return told or asked.unveiled(link.ask(asked.text, at, version, given))
 
@@ -292,8 +294,8 @@ class Twin:
         PEFT is a folder with one plain adapter over the stock base. GGUF is one file with base and adapter,
         which llama.cpp runs. A bundle is one signed file that `from_bundle` opens elsewhere: adapter, card,
         what may be quoted, and for what, by `terms`, and until when it is given away; `consent` is what the
-        subject says to that. Raises Conflict where
-        the target is there or the version is for another base, Denied for a bundle of somebody else's twin.
+        subject says to that. Raises Conflict where the target is there or the version is for another base,
+        Denied for a bundle of somebody else's twin, InputError for terms or a consent that are too long.
         """
         path = Path(target)
         if path.exists() and not (format is Format.PEFT and path.is_dir() and not any(path.iterdir())):
@@ -322,7 +324,8 @@ class Twin:
         """Take a new seal key and learn all sealed facts again under it, as a new version.
 
         The old key stays in use until the new version is made. Older versions keep their sealed facts
-        under the old key, which is gone afterwards. None where there was nothing to learn again.
+        under the old key, which is gone afterwards. What is stored under stand-ins is told again. None where
+        there was nothing to learn again.
         """
         fresh = self._store.folder / f"{SEAL_KEY}.new"
         sealer = Sealer(load_or_create(fresh))
@@ -331,6 +334,8 @@ class Twin:
         learn = sealed and version is not None
         card = self._learn(sealer, report, in_use=version, changed=sealed) if learn else None
         os.replace(fresh, self._store.folder / SEAL_KEY)
+        if self._store.documents():
+            self.collect()  # what is known, under the stand-ins by which it is asked for from now on
         return self._pushed(card) if card else None
 
     def forget(self) -> Forgotten:

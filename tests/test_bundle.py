@@ -106,6 +106,13 @@ def test_a_bundle_says_what_its_subject_agreed_to(twin: Twin, tmp_path: Path, el
         assert f"consent: {said}" in taken.card().notes[-1]
 
 
+@pytest.mark.parametrize("what", ["terms", "consent"])
+def test_a_licence_or_a_consent_has_an_end(twin: Twin, tmp_path: Path, what: str) -> None:
+    with pytest.raises(InputError, match="2001 characters; give at most 2000"):
+        twin.export(tmp_path / "tea.twin", format=Format.BUNDLE, **{what: "x" * 2001})  # type: ignore[arg-type]
+    assert not (tmp_path / "tea.twin").exists()
+
+
 def test_what_is_private_is_in_no_bundle(bundle: Path, twin: Twin) -> None:
     content, own = bundle.read_bytes(), twin._store.settings()
     assert b"forty seconds" in content and bundle.stat().st_mode & 0o077 == 0
@@ -140,6 +147,8 @@ def test_somebody_elses_twin_is_asked_and_not_taught(
     bundle: Path, twin: Twin, elsewhere: Settings, tmp_path: Path
 ) -> None:
     with Twin.from_bundle(bundle, settings=elsewhere) as taken:
+        # Nothing is veiled: what it holds is under stand-ins of a key that is not here.
+        assert taken.ask("What did I write to Tovrak about tea?").plan["filters"] == ["to Tovrak"]
         calls: tuple[Callable[[], object], ...] = (
             lambda: taken.collect(tmp_path / "notes"),
             taken.tune,

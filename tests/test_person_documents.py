@@ -17,6 +17,7 @@ from llmtwin.errors import InputError
 from llmtwin.twins.person.sources.charset import decode
 from llmtwin.twins.person.sources.documents import read_document
 from llmtwin.twins.person.sources.html import to_markdown, to_text
+from llmtwin.twins.person.sources.items import Me
 from llmtwin.twins.person.sources.read import read
 from tests.person_sources import ANN, NOBODY, STYLE, lines, pdf, read_one, reasons, style
 
@@ -243,6 +244,8 @@ def test_front_matter_names_authors_in_many_ways() -> None:
         ("Bob Roe", ["Bob Roe"]),
         ("Roe, Bob; Ann Lee", ["Bob Roe", "Ann Lee"]),
         ("Bob Roe, Ann Lee and Eve O'Hara", ["Bob Roe", "Ann Lee", "Eve O'Hara"]),
+        ("Ann Lee, Senior Engineer", ["Ann Lee"]),
+        ("Ann Lee, Head of Research, Acme Labs", ["Ann Lee"]),
         ("bob@example.org", ["bob@example.org"]),
         ("山田太郎", ["山田太郎"]),
         ("Microsoft Office User", []),
@@ -280,3 +283,13 @@ def test_what_others_signed_is_not_the_persons_in_any_format(tmp_path: Path) -> 
     assert len(found.items) == 6
     refused = "it says it is by Bob Roe: give that name if it is you"
     assert reasons(found) == {f"Bob Roe.{suffix}": refused for suffix in ("docx", "html", "pdf")}
+
+
+def test_a_name_is_no_others_where_only_addresses_are_known(tmp_path: Path) -> None:
+    for by in ("Ann Lee", "bob@example.org"):
+        pdf(tmp_path / f"{by}.pdf", f"Words of {by}", by=by)
+    found = read([tmp_path], Me(addresses=("ann@example.org",)))
+    assert [item.text for item in found.items] == ["Words of Ann Lee"]
+    assert reasons(found) == {
+        "bob@example.org.pdf": "it says it is by bob@example.org: give that name if it is you"
+    }

@@ -53,6 +53,13 @@ def post(**fields: object) -> Item:
     return item(POST, **{"title": "Moving our tests", "audience": "blog", **fields})
 
 
+def test_a_title_that_is_a_file_s_name_names_nobody() -> None:
+    found = by_shape(pairs(post(title="2024-05-01_anna_smith"), HIDING))
+    (title,) = found[Shape.TITLE]
+    assert re.fullmatch(r"Write a blog post about this: 2024-05-01_[a-z]+_[a-z]+", title.prompt)
+    assert not re.search("anna|smith", title.prompt, re.I)
+
+
 def test_a_title_and_a_heading_lead_to_the_text_below_them() -> None:
     found = by_shape(pairs(post(), PLAIN))
     (title,) = found[Shape.TITLE]

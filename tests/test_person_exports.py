@@ -216,6 +216,7 @@ def test_an_unpacked_export_is_read_as_the_archive_and_other_files_as_notes(
     found = read([tmp_path], NOBODY)
     exported = [item for item in found.items if item.source != "notes"]
     assert list(map(somewhere, exported)) == list(map(somewhere, packed.items))
+    assert {item.place for item in exported} == {str(home / "medium"), str(home / "newsletter")}
     assert [item.text for item in found.items if item.source == "notes"] == ["A note"]
     assert reasons(found) == reasons(packed)
 
@@ -423,6 +424,19 @@ def test_a_chat_whose_times_are_not_known_is_refused_and_no_note(tmp_path: Path,
     found = read([tmp_path], NOBODY)
     assert [item.title for item in found.items] == ["Why I left WhatsApp"]
     assert "how it writes times is not known" in reasons(found)[name]
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        "12.05.2024 9:30 Uhr - Zahnarzt\n13.05.2024 14:00 Uhr - Friseur\n",
+        "2024-01-05 10:00 standup - notes: budget\n2024-01-06 10:00 standup - notes: plan\n",
+    ],
+)
+def test_a_note_with_dates_is_no_chat(tmp_path: Path, log: str) -> None:
+    (tmp_path / "log.txt").write_text(log)
+    (note,) = read([tmp_path], ANN).items
+    assert (note.source, note.text) == ("notes", log.strip())
 
 
 @PROPERTIES

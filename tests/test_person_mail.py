@@ -92,6 +92,7 @@ def test_headers_above_a_quote_are_known_in_any_language(headers: str, above: st
         "What: lunch\nWhen: 6 May 2024 12:30\nWhere: the café",
         "Bob: at 12:30?\nAnn: yes\nBob: good\nAnn: see you in 2024, 12:30",
         "Name: Ann\nPhone: 0123 4567\nMail: ann@example.org",
+        "Email: ann@example.org\nPhone: 0123 4567\nAddress: 5 Mill Lane",
         "one: https://example.org\ntwo: https://example.com\nthree: x",
     ],
 )

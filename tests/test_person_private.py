@@ -144,6 +144,14 @@ def test_a_short_key_is_refused() -> None:
         stand_ins("Anna", MARKER.mark("Anna"), b"short")
 
 
+def test_a_name_in_a_title_is_hidden_whatever_stands_between_its_words() -> None:
+    for title in ("for-anna-smith", "Anna_Smith_review", "anna--smith, twice"):
+        after = stand_ins(title, MARKER.mark_title(title), KEY)
+        assert not re.search("anna|smith", after, re.I)
+        assert re.sub(r"\w", "", after) == re.sub(r"\w", "", title)
+    assert MARKER.mark_title("Annapolis_smithy 2024-05-01") == ()
+
+
 @given(st.lists(st.sampled_from([said for all_ in PRIVATE.values() for said in all_]) | st.text(max_size=8)))
 def test_marks_are_apart_and_nothing_marked_survives(parts: list[str]) -> None:
     text = ", ".join(parts)
@@ -166,6 +174,8 @@ def test_a_passage_with_a_mark_in_it_its_title_or_its_heading_is_not_quoted() ->
     assert told("Nothing here.") == [True]
     assert told("Write to a@b.org.") == [False]
     assert told("Nothing here.", title="Lunch with Anna") == [False]
+    for title in ("for-anna-smith", "Anna_Smith_review", "2024-05-01 Anna.Smith"):
+        assert told("Nothing here.", title=title) == [False]
     assert told("# Anna\n\nNothing here.\n\n# Food\n\nNothing either.") == [False, True]
 
 

@@ -57,6 +57,13 @@ def test_an_excerpt_takes_the_place_of_an_excerpt_only() -> None:
     assert distinct([later], known=[teaser]).items == (later,)
 
 
+def test_what_is_not_known_to_be_whole_is_replaced() -> None:
+    """As what was kept by an earlier version, which did not say so."""
+    earlier = Item.model_validate_json(item(LONG).model_dump_json(exclude={"excerpt"}))
+    edited = item(OTHER, excerpt=True)
+    assert distinct([edited], known=[earlier]).items == (edited,)
+
+
 def test_short_texts_repeat_only_what_answers_the_same() -> None:
     texts = [item("Thanks!", f"/{n}", context) for n, context in enumerate(["One", "Two", "One", None, None])]
     found = distinct(texts)

@@ -138,6 +138,11 @@ def test_keys_are_found_in_writing_by_their_form(said: str) -> None:
         ("the token for the staging shop is Zk3-99-pQ71x and works", "Zk3-99-pQ71x"),
         ("Authorization: Bearer 7Fq9vLr2Xw8Zt1Kb", "7Fq9vLr2Xw8Zt1Kb"),
         ("AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfi", "wJalrXUtnFEMI/K7MDENG/bPxRfi"),
+        ("the api key of the shop is Zk3-99-pQ71x now", "Zk3-99-pQ71x"),
+        ("The Wi-Fi password is sunflower", "sunflower"),
+        ("Password for the router: Sonnenblume", "Sonnenblume"),
+        ("PIN for the card: 4321", "4321"),
+        ("the PIN for the card is 4321", "4321"),
         ("the pin is 4821", "4821"),
     ],
 )
@@ -151,6 +156,9 @@ def test_secrets_are_found_in_writing_where_they_are_told(text: str, secret: str
         "The key is the value, and a password no secret in 2024: see [1Password](https://1password.com/a1).",
         "I keep tokens in `~/.ssh/id_ed25519.pub` and ran `pip install pypi-datasette-packages` there.",
         "def sort_key(item): return item.attr1",
+        "The basic idea was GPT-4-turbo, and the key change is IPv6-only.",
+        "It hangs in `sk_stream_wait_memory` of the kernel.",
+        "Password: never reuse it. The password is stored, was never sent, and is too short.",
     ],
 )
 def test_ordinary_writing_is_left_alone(text: str) -> None:

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from llmtwin.edge import publish
 from llmtwin.edge.link import Link, Tokens
 from llmtwin.edge.store import KEY, SEAL_KEY, EdgeStore, Settings
-from llmtwin.errors import Conflict, Denied, Unavailable
-from llmtwin.records import Licence, Prompt, Provenance, now, twin_id
+from llmtwin.errors import Conflict, Denied, InputError, Unavailable
+from llmtwin.records import LICENCE_CHARS_MAX, Licence, Prompt, Provenance, now, twin_id
 from llmtwin.wire.bundle import Bundle, write_bundle
 from llmtwin.wire.package import MANIFEST, SignedManifest, read_package
 from llmtwin.wire.seal import load_or_create
@@ -34,11 +34,14 @@ def give(
 ) -> None:
     """Write a version, with what the server holds that may be quoted, as a bundle signed with the twin's key.
 
-    Raises Denied for a twin that somebody else made.
+    Raises Denied for a twin that somebody else made, InputError for terms or a consent that are too long.
     """
     own = store.settings()
     if own.origin is not None:
         raise Denied(f"{own.twin} was made by somebody else: its bundle is theirs to give")
+    for what, text in (("licence", terms), ("consent", consent)):
+        if len(text) > LICENCE_CHARS_MAX:
+            raise InputError(f"the {what} has {len(text)} characters; give at most {LICENCE_CHARS_MAX}")
     named = next((name for name in own.names if "@" not in name), own.twin)
     package = read_package(store.adapter_folder(version))
     origin = Provenance(

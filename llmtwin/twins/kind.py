@@ -5,6 +5,7 @@ A kind is found through the entry point group `llmtwin.kinds`, so that another p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -163,9 +164,9 @@ class Veiled:
 
     def unveiled(self, answer: Answer) -> Answer:
         """An answer to it that says what was meant."""
-        text = answer.text
-        for stand_in, said in self.meant.items():
-            text = text.replace(stand_in, said)
+        longest_first = sorted(self.meant, key=len, reverse=True)
+        either = "|".join(map(re.escape, longest_first)) or r"(?!)"
+        text = re.sub(rf"(?<!\w)(?:{either})(?!\w)", lambda found: self.meant[found[0]], answer.text)
         return answer.model_copy(update={"text": text})
 
 
@@ -175,7 +176,7 @@ class Kind(Protocol):
     name: str
 
     def read(self, sources: Sequence[str], known: Known) -> Reading:
-        """Read files, folders or addresses, oldest first.
+        """Read files, folders or addresses, oldest first; where none is named, say again what is due anew.
 
         Raises InputError for one that is not of this kind.
         """

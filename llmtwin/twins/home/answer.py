@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from llmtwin.errors import Denied, InputError, LlmtwinError, NotFound
 from llmtwin.records import (
@@ -49,9 +48,6 @@ from llmtwin.twins.home.words import (
     words,
 )
 from llmtwin.twins.kind import View
-
-if TYPE_CHECKING:
-    pass
 
 ORDER_LIFETIME = timedelta(minutes=5)
 LISTED_MAX = 20

@@ -14,6 +14,7 @@ from datetime import datetime
 from llmtwin.memory import Memory
 from llmtwin.memory.only import EVERYTHING, Only
 from llmtwin.records import Value
+from llmtwin.twins.person.addressed import addressee, each
 from llmtwin.twins.person.language import words
 from llmtwin.twins.person.remember import AUDIENCE, DATE, SOURCE
 from llmtwin.twins.person.times import stretches
@@ -32,17 +33,6 @@ _PLACE = re.compile(
     rf"\b(?:in|on|from|by|via) (?:(?:one|any|all|some) of )?(?P<whose>your|my|an?)\s(?P<place>{_NAMES})s?"
     r"(?: (?:posts?|messages?|account))?\b",
     re.IGNORECASE,
-)
-_NAME = r"(?P<who>[\w.+-]+@[\w-]+(?:\.[\w-]+)+|[A-Z][\w'\u2019-]*(?: [A-Z][\w'\u2019-]*)*)"
-_AFTER = r"(?=\s*(?:[?.!,;]|$|\b(?:about|regarding|concerning|on|in|when|that|whether|if|how|why)\b))"
-_ADDRESSEES = (
-    re.compile(
-        r"\b(?i:I|you|we)(?i: ever)? "
-        r"(?i:write|wrote|written|say|said|send|sent|mail(?:ed)?|talk(?:ed)?|repl(?:y|ied))"
-        rf"(?: (?!to\b|with\b)\w+){{0,4}} (?i:to|with) {_NAME}{_AFTER}"
-    ),
-    re.compile(rf"\b(?i:I|you|we)(?i: ever)? (?i:tell|told|mail(?:ed)?|e-?mail(?:ed)?) {_NAME}{_AFTER}"),
-    re.compile(rf"\b(?i:mails?|e-?mails?|letters?|messages?|chats?) (?i:to|with) {_NAME}{_AFTER}"),
 )
 
 
@@ -82,11 +72,6 @@ def take_apart(text: str, memory: Memory, twin: str, now: datetime) -> Asked:
     return Asked(subject.strip(), only, tuple(filters), lacking)
 
 
-def addressee(text: str) -> re.Match[str] | None:
-    """Where a question says to whom something was written, `who` in it; None where it does not."""
-    return next((match for pattern in _ADDRESSEES if (match := pattern.search(text))), None)
-
-
 def _narrowings(text: str, memory: Memory, twin: str, now: datetime) -> Iterator[_Narrowing]:
     for stretch in stretches(text, now):
         # An undated passage belongs to no time.
@@ -114,9 +99,10 @@ def _place(wanted: str, audiences: list[Value], sources: list[Value]) -> Only | 
 
 
 def _for(who: str, audiences: list[Value]) -> list[Value]:
-    """The audiences that are of that name or address."""
-    named = set(words(who))
-    return [one for one in audiences if named <= set(words(str(one).partition(":")[2]))]
+    """The audiences that are of these names or addresses; none where one of them has none."""
+    named = [set(words(name)) for name in each(who)]
+    fits = [[one for one in audiences if name <= set(words(str(one).partition(":")[2]))] for name in named]
+    return [one for some in fits for one in some] if all(fits) else []
 
 
 def _both(one: Only, other: Only) -> Only:

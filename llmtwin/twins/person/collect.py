@@ -13,11 +13,11 @@ from llmtwin.twins.person.clean import cleaned
 from llmtwin.twins.person.people import of_others, people
 from llmtwin.twins.person.remember import TEXT_CHARS_MAX, prompt_of
 from llmtwin.twins.person.sources import read as sources_read
-from llmtwin.twins.person.sources.items import Item, Me
+from llmtwin.twins.person.sources.items import Collected, Item, Me
 from llmtwin.twins.person.sources.similar import distinct
 from llmtwin.twins.private.chatted import WRITTEN
 from llmtwin.twins.private.names import Tagger, load_tagger
-from llmtwin.twins.private.spans import Marker, SpanKind
+from llmtwin.twins.private.spans import Marker, SpanKind, spaced
 
 
 class Written(Record):
@@ -32,13 +32,13 @@ class Written(Record):
 
 
 def read(sources: Sequence[str], known: Known) -> Reading:
-    """Read what the person names: new and changed documents, and what of them may be quoted as prompts.
+    """Read what the person names, if anything: what is new and changed, and what of it may be quoted.
 
     A known document is told again where other names in it are private by now, such as one that only a new
-    one gives away as a person's, or where other stand-ins are due. Raises InputError where there is nothing
-    to read.
+    one gives away as a person's, where other stand-ins are due, or where it was found in another place.
+    Raises InputError where there is nothing to read.
     """
-    found = sources_read.read(sources, me(known))
+    found = sources_read.read(sources, me(known)) if sources else Collected()
     before = written(known)
     clean = [item for item in map(cleaned, found.items) if item is not None]
     fresh = distinct(clean, [one.item for one in before])
@@ -47,9 +47,9 @@ def read(sources: Sequence[str], known: Known) -> Reading:
     marker = marking(named | people(fresh.items, known.names, tagger))
     renewed = {item.address for item in fresh.items}
     again = [
-        one.item
-        for one in before
-        if one.item.address not in renewed and one != _written(one.item, marker, known.key)
+        item
+        for one, item in zip(before, _found_again(before, clean), strict=True)
+        if item.address not in renewed and one != _written(item, marker, known.key)
     ]
     return Reading(
         documents=tuple(_document(_written(item, marker, known.key)) for item in (*again, *fresh.items)),
@@ -82,7 +82,17 @@ def marking(names: Iterable[str]) -> Marker:
 
 def quotable(passage: Passage, marker: Marker) -> bool:
     """Whether nothing in a passage, its title and its headings is private."""
-    return not any(marker.mark(said) for said in (passage.text, passage.title, *passage.headings))
+    said = (passage.text, *passage.headings)
+    return not (marker.mark_title(passage.title) or any(map(marker.mark, said)))
+
+
+def _found_again(before: Iterable[Written], found: Iterable[Item]) -> Iterator[Item]:
+    """What is known, in the places where it was found now, and whole or not where that was not known."""
+    latest = {item.id: item for item in found}
+    for item in (one.item for one in before):
+        again = latest.get(item.id, item)
+        excerpt = again.excerpt if item.excerpt is None else item.excerpt
+        yield item.model_copy(update={"place": again.place or item.place, "excerpt": excerpt})
 
 
 def _written(item: Item, marker: Marker, key: bytes | None) -> Written:
@@ -96,7 +106,7 @@ def _document(one: Written) -> Document:
 
 def _named(item: Item, marker: Marker) -> tuple[str, ...]:
     """The names of other people in an item, or in what it answers, each once."""
-    text = "\n\n".join((item.title, item.text, item.context or ""))
+    text = "\n\n".join((item.title, spaced(item.title), item.text, item.context or ""))
     said = (text[span.start : span.end] for span in marker.mark(text) if span.kind is SpanKind.NAME)
     return tuple(dict.fromkeys(said))
 

@@ -138,7 +138,9 @@ class _Writing:
                 yield Shape.INSTRUCTION, self._hidden(asked)
 
     def _task(self) -> str:
-        return wording.task(self._genre, self._hidden(self._item.title))
+        title, making = self._item.title, self._making
+        hidden = stand_ins(title, making.marker.mark_title(title), making.key)
+        return wording.task(self._genre, hidden)
 
     def _part(self, run: _Run) -> str:
         return f'Write the part "{self._hidden(run.headings[-1])}".'

@@ -93,7 +93,7 @@ class PersonKind:
     def veil(self, question: str, key: bytes) -> Veiled:
         """Without the name or address of whom it asks what was written to."""
         with _extra():
-            from llmtwin.twins.person.outward import veil
+            from llmtwin.twins.person.addressed import veil
         return veil(question, key)
 
     def answer(self, question: Question, view: View) -> Answer:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
-import snowballstemmer
+if TYPE_CHECKING:
+    import snowballstemmer
 
 # Words of grammar.
 FUNCTION_WORDS = frozenset(
@@ -66,5 +68,7 @@ def stems(found: Iterable[str]) -> frozenset[str]:
 
 @cache
 def _stemmer() -> snowballstemmer.base_stemmer.BaseStemmer:
+    import snowballstemmer
+
     # The stemmer of the index, so that what shares a stem here was found there.
     return snowballstemmer.stemmer("porter")

@@ -6,20 +6,14 @@ that the server finds what was written to them and never reads who they are.
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
-from llmtwin.twins.kind import Veiled
-from llmtwin.twins.person.asked import addressee
+from llmtwin.twins.person.addressed import instead
 from llmtwin.twins.person.chunks import Passage
-from llmtwin.twins.person.language import words
 from llmtwin.twins.person.sources.web import is_address
 from llmtwin.twins.person.voices import MESSAGES, tag
-from llmtwin.twins.private.spans import Marker, Span, SpanKind
-from llmtwin.twins.private.stand_ins import stand_ins
-
-_SEPARATORS = re.compile(r"[\W_]+")
+from llmtwin.twins.private.spans import Marker
 
 
 def outward(passage: Passage, marker: Marker, key: bytes | None) -> Passage:
@@ -31,29 +25,11 @@ def outward(passage: Passage, marker: Marker, key: bytes | None) -> Passage:
 def audience(exact: str, key: bytes | None) -> str:
     """The audience with a stand-in for whom it was; without a key, of what kind it was alone."""
     kind, _, whom = exact.partition(":")
-    return f"{kind}:{_instead(whom, key)}" if whom and key else kind
-
-
-def veil(question: str, key: bytes) -> Veiled:
-    """The question with a stand-in for whom it asks about as the reader of a text."""
-    found = addressee(question)
-    if found is None:
-        return Veiled(question)
-    start, end = found.span("who")
-    instead = _instead(found["who"], key)
-    return Veiled(f"{question[:start]}{instead}{question[end:]}", {instead: found["who"]})
+    return f"{kind}:{instead(whom, key)}" if whom and key else kind
 
 
 def _address(passage: Passage, marker: Marker) -> str:
     """The address of a page, or the name of a file; where that would name somebody, what it is from."""
     told = passage.address if is_address(passage.address) else PurePosixPath(passage.address).name
-    plain = _SEPARATORS.sub(" ", unquote(told))
-    named = any(span.kind is SpanKind.NAME for span in marker.mark(plain))
-    is_private = tag(passage.audience) in MESSAGES or named or marker.mark(told)
+    is_private = tag(passage.audience) in MESSAGES or marker.mark_title(unquote(told))
     return passage.source if is_private else told
-
-
-def _instead(whom: str, key: bytes) -> str:
-    """An invented name for each word of a name or an address, written so that a question may hold it."""
-    said = " ".join(word.capitalize() for word in words(whom))
-    return stand_ins(said, [Span(start=0, end=len(said), kind=SpanKind.NAME)], key)

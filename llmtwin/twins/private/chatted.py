@@ -53,7 +53,7 @@ _DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}(?!\d)")
 _KEYS = tuple(
     re.compile(pattern, re.S)
     for pattern in (
-        r"\b[spr]k[-_]([\w-]{16,})",
+        r"\b[spr]k[-_](?=[\w-]*[A-Z\d])([\w-]{16,})",
         r"\b(?:gh[pousr]|github_pat|glpat|hf|npm|xox[abeprs]|SG|pypi)[-_.](?=[\w.-]*[A-Z\d])([\w.-]{16,})",
         r"\b(?:AKIA|ASIA)([A-Z0-9]{16})\b",
         r"\bAIza([\w-]{30,})",
@@ -68,16 +68,33 @@ _LABEL = re.compile(
     r"(?:key|token|secret|bearer|basic|credential|passw(?:or)?d|passwort|passphrase|pwd)s?(?![^\W_])",
     re.I,
 )
-_GIVEN = re.compile(
-    r"(?<![^\W_])(?:passw(?:or)?d|passwort|passphrase|pwd|pin|cvv|cvc|otp)[\"'`]?\s*[:=]\s*[\"'`]?"
-    r"([^\s\"'`,;<>]{3,})|(?<![^\W_])(?:pin|cvv|cvc|otp) (?:is |code )?(\d{3,8})(?!\d)",
-    re.I,
+_PASSWORD, _PIN = r"(?<![^\W_])(?:passw(?:or)?d|passwort|passphrase|pwd)", r"(?<![^\W_])(?:pin|cvv|cvc|otp)"
+_FOR = r"(?: for(?: [\w-]+){1,4}?)?"
+# What is said of a password and is none: `never reuse it`, `is stored`.
+_OF_PASSWORDS = (
+    r"(?!(?:the|this|that|from|too|very|not|never|always|only|also|still|now|just|your|our|what|how|where|set"
+    r"|sent|kept|known|wrong|right|correct|incorrect|valid|invalid|weak|strong|safe|easy|hard|long|short|empty"
+    r"|secret|optional|missing|being|\w{2,}ed)[.,:;!?)]*(?:\s|\Z))"
+)
+_GIVEN = tuple(
+    re.compile(pattern, re.I)
+    for pattern in (
+        rf"(?:{_PASSWORD}|{_PIN})[\"'`]?{_FOR}\s*[:=]\s*[\"'`]?{_OF_PASSWORDS}([^\s\"'`,;<>]{{3,}})",
+        rf"{_PASSWORD}{_FOR} (?:is|was) [\"'`]?{_OF_PASSWORDS}([^\s\"'`,;<>]{{3,}})",
+        rf"{_PIN}(?:{_FOR} (?:is|was))? (?:code )?(\d{{3,8}})(?!\d)",
+    )
 )
 _SIGN_OF_A_TOKEN = r"[^\s\"'`,;<>=:(){}\[\]]"
 _TOKEN = re.compile(rf"{_SIGN_OF_A_TOKEN}{{8,}}")
 _SAID = re.compile(
     rf"(?:{_LABEL.pattern}[\"'`]?(?: [\w-]+){{0,5}}?(?:[ \t]*[:=][ \t]*| (?:is|was) )|\bbearer )[\"'`]?"
     rf"(?![$~/])({_SIGN_OF_A_TOKEN}{{6,}})",
+    re.I,
+)
+# A key change, a basic idea or a new token that is written about is often something with digits in its name.
+_WRITTEN = re.compile(
+    r"(?!(?:key|basic|token|secret(?![ _-]?(?:key|token)))s?(?! for )(?: [\w-]+){0,5}? (?:is|was) )"
+    + _SAID.pattern,
     re.I,
 )
 _LABEL_REACHES_CHARS, _TOKEN_CHARS_MAX = 60, 500
@@ -138,13 +155,20 @@ def _is_dialled(number: str, region: str) -> bool:
 
 
 def _keys(text: str) -> Iterator[Span]:
-    """Keys by their form, and what is given as a key, a password or a PIN."""
-    for pattern in _KEYS:
+    """Keys by their form, and what is given as a password or a PIN."""
+    for pattern in (*_KEYS, *_GIVEN):
         yield from (span_of(match, SpanKind.KEY, 1) for match in pattern.finditer(text))
-    yield from (span_of(match, SpanKind.KEY, match.lastindex or 0) for match in _GIVEN.finditer(text))
-    for match in _SAID.finditer(text):
-        if any(map(str.isdigit, match[1])) and _is_random(match[1]):
-            yield span_of(match, SpanKind.KEY, 1)
+
+
+def _labelled(pattern: re.Pattern[str]) -> Finder:
+    """Finds what looks like a key where it is said to be one."""
+
+    def find(text: str) -> Iterator[Span]:
+        for match in pattern.finditer(text):
+            if any(map(str.isdigit, match[1])) and _is_random(match[1]):
+                yield span_of(match, SpanKind.KEY, 1)
+
+    return find
 
 
 def _near_labels(text: str) -> Iterator[Span]:
@@ -167,5 +191,5 @@ def _is_random(token: str) -> bool:
     return -sum(share * log2(share) for share in shares) >= _BITS_PER_CHAR_MIN
 
 
-WRITTEN: tuple[Finder, ...] = (_keys,)
-CHATTED: tuple[Finder, ...] = (_mails, _cards, _ibans, _phones, *WRITTEN, _near_labels)
+WRITTEN: tuple[Finder, ...] = (_keys, _labelled(_WRITTEN))
+CHATTED: tuple[Finder, ...] = (_mails, _cards, _ibans, _phones, _keys, _labelled(_SAID), _near_labels)

@@ -86,6 +86,7 @@ _ADDRESSES = (
     re.compile(r"\bP\.? ?O\.? Box \d{1,6}\b"),
     re.compile(r"\b(?:[A-PR-UWYZ]{1,2}\d[A-Z\d]? \d[ABD-HJLNP-UW-Z]{2})\b"),
 )
+_NO_WORD = re.compile(r"[\W_]")
 # Between the words of a name: one line break at most.
 _GAP = r"(?:[^\S\n]+|[^\S\n]*\n[^\S\n]*)"
 
@@ -102,13 +103,12 @@ class Marker:
 
     def mark(self, text: str) -> tuple[Span, ...]:
         """The private spans of a text in its order; none overlaps another."""
-        apart: list[Span] = []
-        for span in sorted(self._found(text), key=lambda span: (span.start, -span.end)):
-            if not apart or span.start >= apart[-1].end:
-                apart.append(span)
-            elif span.end > apart[-1].end:
-                apart[-1] = apart[-1].model_copy(update={"end": span.end})
-        return tuple(apart)
+        return _apart(self._found(text))
+
+    def mark_title(self, title: str) -> tuple[Span, ...]:
+        """As `mark`, in a title or a file's name, where any signs may stand between the words of a name."""
+        names = (span for span in self._found(spaced(title)) if span.kind is SpanKind.NAME)
+        return _apart([*self._found(title), *names])
 
     def _found(self, text: str) -> Iterator[Span]:
         for match in _EMAIL.finditer(text):
@@ -121,6 +121,22 @@ class Marker:
             yield from (span_of(match, SpanKind.NAME) for match in self._names.finditer(text))
         for find in self._also:
             yield from find(text)
+
+
+def spaced(title: str) -> str:
+    """A title or a file's name with a blank for each sign that is no letter and no digit."""
+    return _NO_WORD.sub(" ", title)
+
+
+def _apart(found: Iterable[Span]) -> tuple[Span, ...]:
+    """The spans in their order, those that overlap as one."""
+    apart: list[Span] = []
+    for span in sorted(found, key=lambda span: (span.start, -span.end)):
+        if not apart or span.start >= apart[-1].end:
+            apart.append(span)
+        elif span.end > apart[-1].end:
+            apart[-1] = apart[-1].model_copy(update={"end": span.end})
+    return tuple(apart)
 
 
 def again(found: Mapping[str, SpanKind]) -> Finder:

@@ -24,6 +24,13 @@ _NOT_A_PERSON = re.compile(
     r"|用户|用戶|管理|ユーザー|사용자|관리자",
     re.I,
 )
+# What stands behind a name and is none of its own: "Senior Engineer", "Acme Labs".
+_POST = re.compile(
+    r",[^,]*\b(?:senior|chief|head of|engineer|developer|manager|director|officer|consultant|analyst"
+    r"|architect|scientist|researcher|designer|specialist|assistant|research|department|institute|labs?|ph\.?d"
+    r"|m\.?sc)\b[^,]*",
+    re.I,
+)
 
 
 def written_by(value: object) -> Iterator[Author]:
@@ -49,10 +56,11 @@ def noted_by(*values: object) -> tuple[Author, ...]:
 
 
 def _straight(value: object) -> object:
-    """`Lee, Ann; Roe, Bo` as `Ann Lee; Bo Roe`: a word before the only comma is a family name."""
+    """`Lee, Ann; Roe, Bo` as `Ann Lee; Bo Roe`: a word before the only comma is a family name; no posts."""
     if not isinstance(value, str):
         return None
-    return "\n".join(re.sub(r"^\s*(\S+), *([^,]+?)\s*$", r"\2 \1", one) for one in _SEVERAL.split(value))
+    named = (_POST.sub("", one) for one in _SEVERAL.split(value))
+    return "\n".join(re.sub(r"^\s*(\S+), *([^,]+?)\s*$", r"\2 \1", one) for one in named)
 
 
 def _is_person(name: str) -> bool:

@@ -31,9 +31,11 @@ _HEAD = re.compile(
     # Some put a comma after the time, and then a blank before the colon: a note with a date has none.
     rf"[{_MARKS}]*(?:\]|\s[-\u2013]|,(?=[^:]+ : ))\s(?P<rest>.*)$"
 )
-# Where hours go to twelve; what other words say is left out.
+# Where hours go to twelve; what other words before a time say is left out.
 _MORNING = {"am", "上午", "凌晨", "清晨", "早上", "午前", "오전", "ص", "πμ", "sa", "öö", "pg", "पूर्वाह्न", "قظ"}
 _AFTERNOON = {"pm", "下午", "晚上", "中午", "午後", "오후", "م", "μμ", "ch", "ös", "ptg", "अपराह्न", "बظ"}
+# What may stand behind a time: with any other word a line is of a note with dates.
+_AFTER_A_TIME = {*_MORNING, *_AFTERNOON, "uhr", ""}
 _NAMED_CHAT = re.compile(
     r"_chat\.txt|(?:whatsapp[ -]chat|(?:chat|conversa|discussion)(?: \w+)? whatsapp)\b.*\.txt", re.I
 )
@@ -53,8 +55,13 @@ class Message:
 
 
 def is_chat(head: str) -> bool:
-    """Whether a text that begins like this is the export of a chat."""
-    return any(_HEAD.match(line) for line in head.split("\n")[:3])
+    """Whether a text that begins like this may be the export of a chat."""
+    return any(map(_head, head.split("\n")[:3]))
+
+
+def has_authors(text: str) -> bool:
+    """Whether anybody says anything in what looks like a chat."""
+    return any(_messages(text.split("\n")))
 
 
 def is_named_chat(name: str) -> bool:
@@ -97,7 +104,7 @@ def _messages(lines: Iterable[str]) -> Iterator[Message]:
     """Everything that somebody said; what the program says has no author."""
     heads: list[tuple[re.Match[str], list[str]]] = []
     for line in lines:
-        if match := _HEAD.match(line):
+        if match := _head(line):
             heads.append((match, []))
         elif heads:
             heads[-1][1].append(line)
@@ -110,6 +117,17 @@ def _messages(lines: Iterable[str]) -> Iterator[Message]:
         text = _EDITED.sub("", "\n".join([first, *more]).rstrip())
         if text and not _OMITTED.fullmatch(text) and text.rstrip(".") not in _DELETED:
             yield Message(at, author.rstrip(":").strip(f"{_MARKS}~\u202f "), text)
+
+
+def _head(line: str) -> re.Match[str] | None:
+    """The time with which a line of a chat begins, and what is said then."""
+    match = _HEAD.match(line)
+    return match if match and _word(match, "after") in _AFTER_A_TIME else None
+
+
+def _word(head: re.Match[str], place: str) -> str:
+    """The word before or after a time, without points."""
+    return re.sub(rf"[.\s{_MARKS}]", "", head[place] or "").casefold()
 
 
 def _order(days: Sequence[str]) -> str:
@@ -148,7 +166,7 @@ def _date(day: str, order: str) -> date | None:
 
 def _time(head: re.Match[str], order: str) -> datetime | None:
     hour = int(head["hour"])
-    words = {re.sub(r"[.\s]", "", head[place] or "").casefold() for place in ("before", "after")}
+    words = {_word(head, place) for place in ("before", "after")}
     if words & (_MORNING | _AFTERNOON) and 1 <= hour <= 12:
         hour = hour % 12 + (12 if words & _AFTERNOON else 0)
     day = _date(head["day"], order)

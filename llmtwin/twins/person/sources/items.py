@@ -29,7 +29,8 @@ class Item(Record):
     `address` says which thing it is and `id` which version of it: what is changed keeps its address.
     `audience` is a short tag (`notes`, `blog`, `commit`), after a colon whom it was for (`mail:bob@x.org`).
     `context` holds other people's words that it answers; they are never the person's voice. An `excerpt` may
-    be only a part of what was written. `place` is the file, folder or page that it was found in.
+    be only a part of what was written; of what was kept earlier that is not known, and it is None. `place` is
+    the file, folder or page that it was found in.
     """
 
     id: Hash
@@ -40,7 +41,7 @@ class Item(Record):
     audience: Annotated[str, Field(min_length=1)]
     text: Annotated[str, Field(min_length=1)]
     context: str | None = None
-    excerpt: bool = False
+    excerpt: bool | None = None
     place: str = ""
 
     @classmethod
@@ -116,6 +117,11 @@ class Me(Record):
         """Whether this author is the person; casing and blanks in names do not matter."""
         named = _plain(author.name) in {_plain(name) for name in self.names} - {""}
         return named or _plain(author.address) in {_plain(address) for address in self.addresses} - {""}
+
+    def is_other(self, author: Author) -> bool:
+        """Whether this author is somebody else; names are not compared where only addresses are known."""
+        compared = self.known if author.address else bool(self.names)
+        return compared and not self.is_author(author)
 
 
 def _plain(name: str) -> str:

@@ -26,12 +26,14 @@ _PGP = re.compile(
 _WHO_OR_WHEN = re.compile(r"@|\d{4}|\d:\d\d")
 _ANNOUNCEMENT_LINES_MAX = 3
 # Headers above a quoted mail in a language that quotequail lacks: a paragraph of `Da: …`, `件名: …`, perhaps
-# below a rule. The first names a sender with an address, or the second a date and time, as Outlook's do.
+# below a rule. The first has a name and its address, or the second a date and time, as Outlook's do.
 _HEADERS = re.compile(
     r"(?:\A|\n[ \t]*(?=\n|[-_*=]{2}))[ \t]*\n?(?:[-_*=]{2,}.*\n(?:[ \t]*\n)?)?"
     r"((?:^\*?[^\W\d][^\n:\uff1a]{0,24}[:\uff1a](?!//)\*?[ \t]*\S.*(?:\n|\Z)){3,})(?=[ \t]*\n|\Z)",
     re.M,
 )
+# A name before its address: a list of how to reach somebody has the address alone.
+_SENDER = re.compile(r"[:\uff1a]\*?[ \t]*[^\s<].*<[^<>\s]+@[^<>\s]+>")
 _DATE_AND_TIME = re.compile(r"\d{4}.*\d[:.]\d\d")
 _CONTACT = re.compile(r"@|\d{3}|://|www\.")
 # What closes so many mails, and says how to reach somebody, is no part of any.
@@ -84,8 +86,9 @@ def _headers_start(text: str) -> int:
     for match in _HEADERS.finditer(text):
         lines = match[1].strip().split("\n")
         labels = {re.split(r"[:\uff1a]", line)[0] for line in lines}
-        dated = len(lines) > 3 and _DATE_AND_TIME.search(lines[1])  # a meeting is announced with three
-        if len(labels) == len(lines) and ("@" in lines[0] or dated):
+        # A meeting is announced with three.
+        dated = (len(lines) > 3 or "@" in lines[0]) and _DATE_AND_TIME.search(lines[1])
+        if len(labels) == len(lines) and (_SENDER.search(lines[0]) or dated):
             return match.start()
     return len(text)
 

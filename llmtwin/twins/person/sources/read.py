@@ -16,7 +16,7 @@ from llmtwin.errors import InputError, LlmtwinError
 from llmtwin.twins.kind import Skipped
 from llmtwin.twins.person.sources import git
 from llmtwin.twins.person.sources.charset import decode
-from llmtwin.twins.person.sources.chats import is_chat, is_named_chat, read_chat
+from llmtwin.twins.person.sources.chats import has_authors, is_chat, is_named_chat, read_chat
 from llmtwin.twins.person.sources.documents import READERS, Document, read_document
 from llmtwin.twins.person.sources.exports import is_shares, read_shares, split_exports
 from llmtwin.twins.person.sources.feeds import is_feed, read_feed
@@ -149,7 +149,7 @@ def _files(where: str, files: Iterable[File], me: Me, nested: bool = False) -> C
     skipped: list[Skipped] = []
     for export in exports:
         try:
-            parts.append(export.read(export.files))
+            parts.append(export.read(export.files).at(export.place))
         except LlmtwinError as error:
             skipped.append(Skipped(export.place, str(error)))
     for file in others:
@@ -197,7 +197,9 @@ def _file(file: File, me: Me, nested: bool) -> Collected:
     if file.suffix == ".csv" and is_shares(head):
         return read_shares(data)
     if file.suffix == ".txt" and is_chat(head.decode(errors="ignore")):
-        return read_chat(_chat_name(file), decode(data), me)
+        text = decode(data)
+        if is_named_chat(file.name) or has_authors(text):
+            return read_chat(_chat_name(file), text, me)
     if is_named_chat(file.name):
         raise InputError(
             "it is called as a chat is, but how it writes times is not known: set the phone to English and"
@@ -230,8 +232,8 @@ def _item(
     document: Document, source: str, audience: str, address: str, me: Me, date: datetime | None = None
 ) -> Item:
     """The item of a document. Raises InputError where it says that it is by others, too."""
-    others = [author for author in document.authors if not me.is_author(author)]
-    if me.known and others:
+    others = [author for author in document.authors if me.is_other(author)]
+    if others:
         names = ", ".join(map(str, others[:3]))
         raise InputError(f"it says it is by {names}: give that name if it is you")
     return Item.of(

@@ -40,11 +40,12 @@ def distinct(items: Iterable[Item], known: Iterable[Item] = ()) -> Distinct:
 
     An item with the id of a known one is neither new nor named. Of several with one address one stays, in
     whatever order they come: what is whole before an excerpt, then the longest. It is a new version of a
-    known one at that address, unless it is an excerpt and that one is whole.
+    known one at that address, unless it is an excerpt and that one is known to be whole.
     """
     given, before = list(items), list(known)
     best = {item.address: item for item in sorted(given, key=_worth)}
-    best |= {one.address: one for one in before if not one.excerpt and _is_excerpt(best.get(one.address))}
+    whole = {one.address: one for one in before if one.excerpt is False}
+    best |= {at: one for at, one in whole.items() if _is_excerpt(best.get(at))}
     seen = _Seen()
     for item in before:
         seen.add(item)
@@ -69,7 +70,7 @@ def _worth(item: Item) -> tuple[bool, int, str]:
 
 
 def _is_excerpt(item: Item | None) -> bool:
-    return item is not None and item.excerpt
+    return item is not None and item.excerpt is True
 
 
 class _Seen:
