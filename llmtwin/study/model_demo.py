@@ -33,7 +33,7 @@ from llmtwin.records import Trace, now
 from llmtwin.settings import Settings
 from llmtwin.study import desk_case, probes
 from llmtwin.study.model_report import write_report
-from llmtwin.study.person_demo import make_room
+from llmtwin.study.person_demo import COHORT, make_room
 from llmtwin.study.processes import Child, free_port
 from llmtwin.study.progress import bars_on
 from llmtwin.study.steps import write as write_json
@@ -157,7 +157,7 @@ class _Demo:
     def _watched(self, desk: str) -> None:
         """The desk is asked through the proxy, and the twin learns after each phase; then its own answers."""
         make_room(TWIN, self._settings)
-        Twin.new(TWIN, "model", settings=self._settings).close()
+        Twin.new(TWIN, "model", cohort=COHORT, settings=self._settings).close()
         place.set_primary(TWIN, desk, self._settings)
         port = free_port()
         arguments = ["llmtwin", "proxy", TWIN, "--port", str(port), "--mirror", "1"]
