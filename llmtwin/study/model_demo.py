@@ -33,8 +33,8 @@ from llmtwin.records import Trace, now
 from llmtwin.settings import Settings
 from llmtwin.study import desk_case, probes
 from llmtwin.study.model_report import write_report
-from llmtwin.study.person_demo import COHORT, make_room
-from llmtwin.study.processes import Child, free_port
+from llmtwin.study.person_demo import make_room
+from llmtwin.study.processes import COHORT, Child, free_port
 from llmtwin.study.progress import bars_on
 from llmtwin.study.steps import write as write_json
 from llmtwin.twin import Twin

@@ -35,6 +35,7 @@ from llmtwin.study.measure import together
 from llmtwin.study.person_questions import questions
 from llmtwin.study.person_report import plot_attribution
 from llmtwin.study.person_retrieval import passages_of
+from llmtwin.study.processes import COHORT, MARK
 from llmtwin.study.progress import bars_on
 from llmtwin.study.report import Shown, drawing, svg, write_page
 from llmtwin.study.steps import write as write_json
@@ -49,7 +50,6 @@ from llmtwin.twins.person.sources.items import Item, Me
 from llmtwin.twins.person.sources.read import read
 from llmtwin.twins.person.writing import Use
 
-COHORT = MARK = "demo"
 TEMPLATE = "person_demo.html.jinja"
 CHUNKS_MAX = 60
 SHOWN = 3
