@@ -1,6 +1,6 @@
 """The process beside the proxy, in which all is done that is not passing on: it never makes an answer wait.
 
-It has a process, and a low priority, because reading and redacting what passed takes the interpreter for
+It has a process, and the lowest priority, because reading and redacting what passed takes the interpreter for
 milliseconds at a time. What it is given waits in a bounded queue; what has no room is dropped and counted.
 """
 
@@ -28,7 +28,8 @@ from llmtwin.twins.model.running import State
 
 QUEUE_MAX = 64
 CLOSE_S = 5.0
-NICE = 10
+NICE = 19
+"""Where the system has, or allows, no class of work for idle cores alone."""
 
 _log = logging.getLogger("llmtwin.proxy")
 
@@ -106,7 +107,7 @@ class Reporter:
 
 def _run(source: Connection, sink: Connection, options: MirrorOptions | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the proxy is told, and closes this
-    os.nice(NICE)
+    _give_way()
     reporter = Reporter(sink)
     mirror = Mirror(options, lambda outcome: reporter.send(Outcome(outcome))) if options else None
     spans, events = _exported()
@@ -119,6 +120,14 @@ def _run(source: Connection, sink: Connection, options: MirrorOptions | None) ->
         spans.close()
     if events:
         events.close()
+
+
+def _give_way() -> None:
+    """Run only on what the proxy and its clients leave idle; what does not get done waits, or is dropped."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    except (AttributeError, OSError):
+        os.nice(NICE)
 
 
 def _exported() -> tuple[Tracer | None, Evaluations | None]:
