@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import Full, Queue
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 
 from llmtwin.errors import Unavailable
 from llmtwin.proxy.evaluations import Evaluations, evaluations
@@ -28,6 +28,7 @@ from llmtwin.twins.model.running import State
 
 QUEUE_MAX = 64
 CLOSE_S = 5.0
+REPORT_S = 0.2
 NICE = 19
 """Where the system has, or allows, no class of work for idle cores alone."""
 
@@ -89,20 +90,43 @@ class Aside:
     def _listen(self) -> None:
         with suppress(EOFError, OSError):
             while True:
-                self._take(self._in.recv())
+                for report in self._in.recv():
+                    self._take(report)
 
 
 class Reporter:
-    """The other end's line back; its threads share it."""
+    """The other end's line back; its threads share it.
+
+    Reports go together, now and then: each on its own would take the proxy's interpreter from a call.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = Lock()
+        self._waiting: list[Report] = []
+        self._closing = Event()
+        self._telling = Thread(target=self._tell, daemon=True)
+        self._telling.start()
 
     def send(self, report: Report) -> None:
-        """Tell the proxy; if it is gone, nobody."""
-        with self._lock, suppress(OSError):
-            self._connection.send(report)
+        """Have the proxy told; if it is gone, nobody is."""
+        with self._lock:
+            self._waiting.append(report)
+
+    def close(self) -> None:
+        """Tell what is left."""
+        self._closing.set()
+        self._telling.join()
+
+    def _tell(self) -> None:
+        is_last = False
+        while not is_last:
+            is_last = self._closing.wait(REPORT_S)
+            with self._lock:
+                waiting, self._waiting = self._waiting, []
+            if waiting:
+                with suppress(OSError):
+                    self._connection.send(waiting)
 
 
 def _run(source: Connection, sink: Connection, options: MirrorOptions | None) -> None:
@@ -116,6 +140,7 @@ def _run(source: Connection, sink: Connection, options: MirrorOptions | None) ->
     with suppress(EOFError):
         while True:
             _observe(source.recv(), reporter, mirror, spans)
+    reporter.close()
     if spans:
         spans.close()
     if events:
