@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from llmtwin import serving
 from llmtwin.cli import app
 from llmtwin.edge import mirrored
 from llmtwin.edge.store import SEAL_KEY, EdgeStore
@@ -30,6 +32,7 @@ from llmtwin.twins.gate import Verdict
 from llmtwin.twins.kind import View
 from llmtwin.twins.model import beside
 from llmtwin.twins.model.collect import Hide, is_held_out, trace_of
+from llmtwin.twins.model.discrepancy import Measured
 from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Exchange, Shadow, append
 from llmtwin.twins.model.kind import ModelKind
 from llmtwin.wire.seal import Sealer, load_or_create
@@ -184,6 +187,54 @@ def test_a_nearness_is_beside_the_primary_s_own_noise(twin: Twin, own: Settings,
     match = next(one for one in found.measured.measures if one.name == "exact_match")
     assert match.floor is not None and match.floor.value == 1
     assert found.kl < found.kl_base
+
+
+def told(number: int, tokens: list[str], first: float, second: float) -> dict[str, Any]:
+    """A reply with how likely its tokens were, each beside one other token; nothing in it is personal."""
+    made = line(number, "".join(tokens))
+    made["request"]["messages"][0]["content"] = f"what is lamp {number}"
+    others = [*tokens[1:], *tokens[:1]]
+    made["response"]["choices"][0]["logprobs"] = {
+        "content": [
+            {
+                "token": token,
+                "logprob": math.log(first),
+                "top_logprobs": [
+                    {"token": token, "logprob": math.log(first)},
+                    {"token": other, "logprob": math.log(second)},
+                ],
+            }
+            for token, other in zip(tokens, others, strict=True)
+        ]
+    }
+    return made
+
+
+def test_divergence_a_token_is_beside_that_of_the_primary_from_itself(own: Settings, tmp_path: Path) -> None:
+    base = serving.base(own)
+    ids = base.encode("the lamp is on")
+    tokens = [*(base.tokenizer.decode([one]) for one in ids), ""]  # the end, as llama.cpp says it
+    first = [told(number, tokens, 0.6, 0.3) for number in range(COUNT)]
+    (tmp_path / "first.jsonl").write_text("".join(json.dumps(one) + "\n" for one in first))
+    later = [{"timestamp": 1_770_001_000 + number} for number in range(COUNT)]
+    again = [told(number, tokens, 0.5, 0.4) | at for number, at in enumerate(later)]
+    (tmp_path / "again.jsonl").write_text("".join(json.dumps(one) + "\n" for one in again))
+
+    def token_kl(found: nearness.Nearness) -> Measured:
+        return next(one for one in found.measured.measures if one.name == "token_kl_low")
+
+    with Twin.new("desk", "model", settings=own) as twin:
+        twin.collect(tmp_path / "first.jsonl")
+        version = twin.tune(options=QUICK).card.version
+        once = nearness.measure("desk", version, settings=own)
+        alone = token_kl(once)
+        assert alone.discrepancy is not None and alone.floor is None
+        assert alone.discrepancy.value == pytest.approx(once.kl, abs=1e-5) and once.kl > 0
+        twin.collect(tmp_path / "again.jsonl")
+        both = token_kl(nearness.measure("desk", version, settings=own))
+    expected = 0.6 * math.log(0.6 / 0.5) + 0.3 * math.log(0.3 / 0.4)  # what is left is the same
+    assert both.floor is not None and both.floor.value == pytest.approx(expected)
+    assert both.ratio is not None and both.ratio.value == pytest.approx(alone.discrepancy.value / expected)
 
 
 def test_what_a_proxy_recorded_is_taken_in_before_tuning(own: Settings, tmp_path: Path) -> None:

@@ -105,19 +105,6 @@ def test_of_a_long_message_its_end_is_kept() -> None:
     assert count_tokens(pair.prompt) <= PLAIN.tokens_max + 10
 
 
-def test_back_translation_asks_for_each_text_and_sees_stand_ins_only() -> None:
-    seen: list[str] = []
-
-    def instruct(text: str) -> str:
-        seen.append(text)
-        return "" if "Postgres" in text else f" Tell {len(seen)}, said Anna Smith.\n"
-
-    found = by_shape(pairs(post(), replace(HIDING, instruct=instruct)))[Shape.INSTRUCTION]
-    assert [pair.completion for pair in found] == [text for text in seen if "Postgres" not in text]
-    assert found and all(re.fullmatch(r"Tell \d, said \w+ \w+\.", pair.prompt) for pair in found)
-    assert not any("Anna" in text for text in [*seen, *(pair.prompt for pair in found)])
-
-
 def test_code_quotations_and_scraps_are_no_completion() -> None:
     whole = item(
         "Run this:\n\n```\nrm -rf /\n```\n\n> He who quotes others at length says little himself, I think.\n"

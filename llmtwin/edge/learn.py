@@ -16,6 +16,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from llmtwin.edge import mirrored, publish
+from llmtwin.edge.instructions import instructed
 from llmtwin.edge.likeness import compare
 from llmtwin.edge.preferences import answers, preferences, preferring
 from llmtwin.edge.sealed import object_of, sealed_example
@@ -77,7 +78,8 @@ def learn(
     options = options or of.tuning(len(facts))
     base, known = transformer.base, store.known()
     lessons = lessons_of(of, known, voice, base, sealer)
-    learned = [*facts, *lessons.examples]
+    asked = instructed(base, lessons, options.seed)
+    learned = [*facts, *asked.examples]
     if not learned and not lessons.traces:
         raise InputError("there is nothing private to learn: collect something of the subject first")
     skill, rival = of.skill(base.hash), find(store, in_use, base)
@@ -100,8 +102,7 @@ def learn(
     said = _figures(recalled, lessons, len(preferred), runs) | heard.figures
     if own := preferred[len(lessons.preferences) :]:
         said |= _written(store, base, skill, runs[-1].lora, own, of, lessons, options.seed)
-    notes = (*_notes(voice, step, rival), *lessons.notes, *heard.notes)
-    data = data_hash(facts, lessons)
+    notes, data = (*_notes(voice, step, rival), *asked.notes, *heard.notes), data_hash(facts, lessons)
     manifest, figures = _publish(store, runs[-1].lora, base, skill, data, said, notes, key)
     store.note_learned(manifest.version, lessons.learned, known.documents)
     for name in CHECKPOINTS:

@@ -87,6 +87,14 @@ class Config:
         """First layer that adapters may touch: below it every twin is the same model."""
         return self.first_of(UPPER_SHARE)
 
+    @property
+    def parameters(self) -> int:
+        """How many weights a model of this shape has, biases aside."""
+        attention = 2 * self.hidden * self.head_dim * (self.heads + self.kv_heads)
+        layer = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        embeddings = self.vocab * self.hidden * (1 if self.tied else 2)
+        return self.layers * layer + embeddings + self.hidden
+
     def first_of(self, share: float) -> int:
         """The first of the uppermost layers that make up `share` of all."""
         return self.layers - max(1, round(self.layers * share))

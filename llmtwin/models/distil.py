@@ -10,7 +10,7 @@ from, too: they are traces like any other, whoever asked the primary about them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
@@ -92,29 +92,50 @@ def divergences(
     None is the base alone. A trace without log-probabilities costs what its own tokens do. The layers below
     all adapters run once.
     """
-    if not traces:
-        return [[] for _ in adapters]
     taught = [taught_by(transformer.base, trace) for trace in traces]
-    by_length = sorted(range(len(taught)), key=lambda place: len(taught[place].row[0]))
-    fused = [None if lora is None else Fused(lora, transformer.dtype) for lora in adapters]
     costs = [[0.0] * len(taught) for _ in adapters]
-    for batch in in_batches([taught[place].row for place in by_length], BATCH_TOKENS):
-        places = [by_length[index] for index in batch]
-        ones = [taught[place] for place in places]
-        every = hidden_under(transformer, [one.row[0] for one in ones], fused)
-        for cost, hidden in zip(costs, every, strict=True):
-            for place, nats in zip(places, _nats(transformer, ones, hidden), strict=True):
-                cost[place] = nats
+    for adapter, place, own in _found(transformer, taught, adapters):
+        said = torch.tensor(taught[place].logprobs)
+        costs[adapter][place] = float(divergence(said, own, 0.0).mean())
     return costs
 
 
-def _nats(transformer: Transformer, taught: Sequence[Taught], hidden: Tensor) -> list[float]:
-    """Mean nats a token of each trace, from the hidden states (B, T, hidden) of their rows."""
-    predicting = [row[one.row[1] - 1 : len(one.row[0]) - 1] for row, one in zip(hidden, taught, strict=True)]
-    wanted = torch.tensor([ids for one in taught for ids in one.ids])
-    said = torch.tensor([logprobs for one in taught for logprobs in one.logprobs])
-    found = divergence(said, transformer.token_logprobs(torch.cat(predicting), wanted), 0.0)
-    return [float(part.mean()) for part in torch.split(found, [len(one.ids) for one in taught])]
+@torch.inference_mode()
+def tops(
+    transformer: Transformer, traces: Sequence[Trace], adapter: Lora | None
+) -> list[list[dict[str, float]]]:
+    """How likely a twin finds what the primary named at each token of each reply: natural logs by text.
+
+    A trace without log-probabilities, or in other tokens than the twin's, has no places here.
+    """
+    taught = [taught_by(transformer.base, trace) for trace in traces]
+    vocabulary = _vocabulary(transformer.base)
+    found: list[list[dict[str, float]]] = [[] for _ in traces]
+    for _, place, own in _found(transformer, taught, [adapter]):
+        trace, one = traces[place], taught[place]
+        said = zip(trace.tokens, trace.tops, one.ids, own.tolist(), strict=False) if one.soft else ()
+        for token, top, ids, logprobs in said:
+            by_id = dict(zip(ids, logprobs, strict=True))
+            named = [text for text in {token, *top} if text in vocabulary]
+            found[place].append({text: by_id[vocabulary[text]] for text in named})
+    return found
+
+
+def _found(
+    transformer: Transformer, taught: Sequence[Taught], adapters: Sequence[Lora | None]
+) -> Iterator[tuple[int, int, Tensor]]:
+    """The places of an adapter and a trace, and the log-probabilities (T, K) under it of the trace's ids."""
+    by_length = sorted(range(len(taught)), key=lambda place: len(taught[place].row[0]))
+    fused = [None if lora is None else Fused(lora, transformer.dtype) for lora in adapters]
+    for batch in in_batches([taught[place].row for place in by_length], BATCH_TOKENS) if taught else ():
+        ones = [taught[by_length[index]] for index in batch]
+        wanted = torch.tensor([ids for one in ones for ids in one.ids])
+        every = hidden_under(transformer, [one.row[0] for one in ones], fused)
+        for adapter, hidden in enumerate(every):
+            told = [row[one.row[1] - 1 : len(one.row[0]) - 1] for row, one in zip(hidden, ones, strict=True)]
+            own = transformer.token_logprobs(torch.cat(told), wanted)
+            for index, part in zip(batch, torch.split(own, [len(one.ids) for one in ones]), strict=True):
+                yield adapter, by_length[index], part
 
 
 def fits(base: Base, trace: Trace) -> bool:

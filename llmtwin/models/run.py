@@ -202,15 +202,12 @@ class Run:
         self.epoch += 1
 
     def _complete(self) -> bool:
-        """Judge all rows anew: first the batches that still had an unsure one, and the others if none has."""
-        unsure = [not all(self.sure[row] for row in batch) for batch in self._batches]
-        for which in (True, False):
-            for place, batch in enumerate(self._batches):
-                if unsure[place] is which:
-                    self._note(place, self._sure(batch, self.options.probability_min))
-            if not all(self.sure):
-                return False
-        return True
+        """Whether what is stored recalls all rows surely: those are asked first that were not of late."""
+        self._use(self.stored)
+        unsure_first = sorted(self._batches, key=lambda batch: all(self.sure[row] for row in batch))
+        complete = all(all(self._sure(batch, self.options.probability_min)) for batch in unsure_first)
+        self._use(self.master)
+        return complete
 
     def _note(self, place: int, sure: list[bool]) -> None:
         """A batch of rows that are all recalled rests for an epoch."""
@@ -236,10 +233,11 @@ class Run:
         return found
 
     def _take(self, lora: Lora) -> None:
+        self._use([t for key in self.keys for t in (lora.a[key], lora.b[key])])
+
+    def _use(self, weights: list[Tensor]) -> None:
         with torch.no_grad():
-            for i, key in enumerate(self.keys):
-                self.work[2 * i].copy_(lora.a[key])
-                self.work[2 * i + 1].copy_(lora.b[key])
+            torch._foreach_copy_(self.work, weights)
 
     def sums(self) -> list[float]:
         """The log-probability of each row's completion (nats) as the weights are now."""
@@ -281,8 +279,8 @@ class Run:
             work.grad = None
         torch.nn.utils.clip_grad_norm_(self.master, 1.0)
         self.optimizer.step()
+        self._use(self.master)
         with torch.no_grad():
-            torch._foreach_copy_(self.work, self.master)
             if self.options.average_share:
                 averaged = self.options.average_share * self.options.epochs_max * len(self._batches)
                 torch._foreach_lerp_(self.stored, self.master, min(1.0, 1 / averaged))
@@ -368,8 +366,7 @@ class Run:
                     self.optimizer.state[t] = {name: file.get_tensor(f"{name}.{i}") for name in names}
         except SafetensorError:
             return
-        with torch.no_grad():
-            torch._foreach_copy_(self.work, self.master)
+        self._use(self.master)
         self.epoch, self.complete = int(meta["epoch"]), meta["complete"] == "1"
         self.steps, self.tokens = int(meta["steps"]), int(meta["tokens"])
         self.sure, self.turns = json.loads(meta["sure"]), json.loads(meta["turns"])

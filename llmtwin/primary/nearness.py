@@ -54,6 +54,7 @@ def measure(name: str, version: int, sample: int = SAMPLE, settings: Settings | 
     """
     from llmtwin.models.distil import fits
     from llmtwin.twins.model import beside
+    from llmtwin.twins.model.measures import TokenDivergence
 
     settings = settings or read_settings()
     base = serving.base(settings)
@@ -61,7 +62,8 @@ def measure(name: str, version: int, sample: int = SAMPLE, settings: Settings | 
         mirrored.take(store)
         lines = beside.held_out(store.known(), sample, partial(fits, base))
         folder = version_folder(store, version)
-    compared = measures_of_all()
+    # At least, as the nats a token are: the primary's second answer names few tokens as well.
+    compared = [TokenDivergence("kl", "low"), *measures_of_all()]
     what = [base.hash, *(measure.name for measure in compared), *(line.id for line in lines)]
     of = sha256("\n".join(what).encode()).hexdigest()
     found = _kept(folder / FILE, of)
@@ -74,7 +76,7 @@ def measure(name: str, version: int, sample: int = SAMPLE, settings: Settings | 
 def _measured(
     version: int, lines: Sequence[Exchange], folder: Path, base: Base, compared: Sequence[Measure]
 ) -> Nearness:
-    from llmtwin.models.distil import divergences
+    from llmtwin.models.distil import divergences, tops
     from llmtwin.models.engine.torch_engine import TorchEngine
     from llmtwin.models.lora import Lora
     from llmtwin.twins.model import beside
@@ -82,10 +84,13 @@ def _measured(
     from llmtwin.twins.model.discrepancy import discrepancy
 
     traces = [trace for trace in map(trace_of, lines) if trace]
+    lora = Lora.load(folder)
     with TorchEngine(base, lambda _: folder) as engine:
-        pairs = beside.pairs(lines, beside.replies(engine, lines, (str(version),)))
-        own, alone = divergences(engine.model, traces, [Lora.load(folder), None])
-    found = discrepancy(pairs, compared)
+        said = beside.replies(engine, lines, (str(version),))
+        own, alone = divergences(engine.model, traces, [lora, None])
+        read = tops(engine.model, traces, lora)
+    said = [beside.reading(*each) for each in zip(said, traces, read, strict=True)]
+    found = discrepancy(beside.pairs(lines, said), compared)
     kl_of = dict(zip((line.id for line in lines), own, strict=True))
     return Nearness(version, fmean(own), fmean(alone), found, kl_of)
 

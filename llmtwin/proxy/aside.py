@@ -1,6 +1,6 @@
 """The process beside the proxy, in which all is done that is not passing on: it never makes an answer wait.
 
-It has a process, and a low priority, because reading and redacting what passed takes the interpreter for
+It has a process, and the lowest priority, because reading and redacting what passed takes the interpreter for
 milliseconds at a time. What it is given waits in a bounded queue; what has no room is dropped and counted.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import Full, Queue
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 
 from llmtwin.errors import Unavailable
 from llmtwin.proxy.evaluations import Evaluations, evaluations
@@ -28,7 +28,9 @@ from llmtwin.twins.model.running import State
 
 QUEUE_MAX = 64
 CLOSE_S = 5.0
-NICE = 10
+REPORT_S = 0.2
+NICE = 19
+"""Where the system has, or allows, no class of work for idle cores alone."""
 
 _log = logging.getLogger("llmtwin.proxy")
 
@@ -88,25 +90,48 @@ class Aside:
     def _listen(self) -> None:
         with suppress(EOFError, OSError):
             while True:
-                self._take(self._in.recv())
+                for report in self._in.recv():
+                    self._take(report)
 
 
 class Reporter:
-    """The other end's line back; its threads share it."""
+    """The other end's line back; its threads share it.
+
+    Reports go together, now and then: each on its own would take the proxy's interpreter from a call.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = Lock()
+        self._waiting: list[Report] = []
+        self._closing = Event()
+        self._telling = Thread(target=self._tell, daemon=True)
+        self._telling.start()
 
     def send(self, report: Report) -> None:
-        """Tell the proxy; if it is gone, nobody."""
-        with self._lock, suppress(OSError):
-            self._connection.send(report)
+        """Have the proxy told; if it is gone, nobody is."""
+        with self._lock:
+            self._waiting.append(report)
+
+    def close(self) -> None:
+        """Tell what is left."""
+        self._closing.set()
+        self._telling.join()
+
+    def _tell(self) -> None:
+        is_last = False
+        while not is_last:
+            is_last = self._closing.wait(REPORT_S)
+            with self._lock:
+                waiting, self._waiting = self._waiting, []
+            if waiting:
+                with suppress(OSError):
+                    self._connection.send(waiting)
 
 
 def _run(source: Connection, sink: Connection, options: MirrorOptions | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the proxy is told, and closes this
-    os.nice(NICE)
+    _give_way()
     reporter = Reporter(sink)
     mirror = Mirror(options, lambda outcome: reporter.send(Outcome(outcome))) if options else None
     spans, events = _exported()
@@ -115,10 +140,19 @@ def _run(source: Connection, sink: Connection, options: MirrorOptions | None) ->
     with suppress(EOFError):
         while True:
             _observe(source.recv(), reporter, mirror, spans)
+    reporter.close()
     if spans:
         spans.close()
     if events:
         events.close()
+
+
+def _give_way() -> None:
+    """Run only on what the proxy and its clients leave idle; what does not get done waits, or is dropped."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    except (AttributeError, OSError):
+        os.nice(NICE)
 
 
 def _exported() -> tuple[Tracer | None, Evaluations | None]:

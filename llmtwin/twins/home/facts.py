@@ -50,7 +50,8 @@ def example(observation: Observation) -> Example:
 def tuning(count: int) -> TuneOptions:
     """How so many facts are learned.
 
-    Many are told apart only at a lower rate, and sooner where the run begins with a few of them.
+    Many are told apart only at a lower rate, and sooner where the run begins with a few of them. The mean
+    over an epoch's steps has all of them some epochs before any one step's weights do.
     """
     from llmtwin.models.tune import TuneOptions
 
@@ -62,5 +63,6 @@ def tuning(count: int) -> TuneOptions:
         few_share=0.25,
         few_epochs=10,
         epochs_falling=12,
+        average_share=1 / 40,
         batch_tokens=768,
     )

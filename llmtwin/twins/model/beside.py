@@ -7,7 +7,8 @@ than once says how far the primary is from itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 
@@ -18,7 +19,7 @@ from llmtwin.twins.model import collect, discrepancy, openai
 from llmtwin.twins.model.discrepancy import Answered
 from llmtwin.twins.model.discrepancy import Exchange as Pair
 from llmtwin.twins.model.exchange import Exchange
-from llmtwin.twins.model.reply import Reply
+from llmtwin.twins.model.reply import Reply, Token
 
 TOKENS_MAX = 256
 
@@ -49,6 +50,12 @@ def replies(engine: Engine, lines: Sequence[Exchange], adapters: tuple[str, ...]
         turns = [(turn["role"], turn["content"]) for turn in openai.messages(line.request)]
         asked.append(Request(engine.chat(conversation(turns)), adapters, _tokens_max(line)))
     return [Reply(text=made.text, finish=made.finish) for made in engine.generate(asked)]
+
+
+def reading(reply: Reply, trace: Trace, tops: Sequence[Mapping[str, float]]) -> Reply:
+    """A twin's reply, and how it reads the primary's tokens: natural logs of what that named, by text."""
+    tokens = [Token(text, top.get(text), top) for text, top in zip(trace.tokens, tops, strict=False)]
+    return replace(reply, tokens=tuple(tokens) or None)
 
 
 def pairs(lines: Sequence[Exchange], said: Sequence[Reply]) -> list[Pair]:

@@ -150,15 +150,22 @@ def _distances(
         if other is None:
             continue
         try:
-            score = measure.score(one, other)
+            score = _score(measure, one, other, one_model)
         except NotComparable as error:
-            if not one_model:
-                odd.append(error)
-                continue
-            score = measure.score(*_until_they_part(one, other))
+            odd.append(error)
+            continue
         if score is not None:
             found[at] = 1 - score if measure.better is Better.HIGHER else score
     return found, f"{NO_TOKENS} in {len(odd)} of {len(pairs)} pairs: {odd[0]}" if odd else None
+
+
+def _score(measure: Measure, one: Reply, other: Reply, one_model: bool) -> float | None:
+    try:
+        return measure.score(one, other)
+    except NotComparable:
+        if not one_model:
+            raise
+        return measure.score(*_until_they_part(one, other))
 
 
 def _until_they_part(one: Reply, other: Reply) -> tuple[Reply, Reply]:

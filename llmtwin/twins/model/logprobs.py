@@ -24,7 +24,8 @@ Cell = Callable[[float, float], float]
 
 
 class NotComparable(InputError):
-    """The tokens of two replies are not of one tokenizer, or not at the same places."""
+    """The tokens of two replies are not of one tokenizer or not at the same places, or what is said of them
+    cannot be."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ def divergence(
     filled as far as `top` allows. With neither full, all that is not told by both may be disjoint: JS is
     then at most ln 2 / 2 times that mass, and KL has no bound unless the primary told all and the twin all
     of those tokens. All holds up to the rounding of what was told.
-    Raises NotComparable where one side is full and the other tells of a token that it does not have, and
-    InputError where probabilities sum to more than one, or those of a full side to less.
+    Raises NotComparable where one side is full and the other tells of a token that it does not have, or
+    where probabilities sum to more than one, and InputError where those of a full side sum to less.
     """
     p, q = _told(primary, primary_full), _told(twin, twin_full)
     p, q = _nothing_hidden(p, q), _nothing_hidden(q, p)
@@ -133,7 +134,9 @@ def _told(token: Token, full: bool) -> _Told:
         known[token.text] = exp(token.logprob)
     total = sum(known.values())
     if not total <= 1 + ROUNDING:
-        raise InputError(f"the log-probabilities at {token.text!r} sum to more than one: not natural logs?")
+        raise NotComparable(
+            f"the log-probabilities at {token.text!r} sum to more than one: not natural logs?"
+        )
     if full and total < 1 - ROUNDING:
         raise InputError(f"the log-probabilities at {token.text!r} sum to {total:.4f}: not all of them")
     if full or total > 1:

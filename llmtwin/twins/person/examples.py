@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -25,8 +25,6 @@ from llmtwin.twins.private.stand_ins import stand_ins
 WORDS_MIN = 12
 POINTS_MIN = 2
 
-Instruct = Callable[[str], str]
-
 _MESSAGES = frozenset({"mail", "chat", "commit"})
 
 
@@ -38,7 +36,6 @@ class Shape(StrEnum):
     REPLY = "reply"
     CONTINUATION = "continuation"
     OUTLINE = "outline"
-    INSTRUCTION = "instruction"
     PLAIN = "plain"
 
 
@@ -63,15 +60,13 @@ class Pair:
 class Making:
     """How pairs are made: at most `tokens_max` tokens a completion, and an opening or a message as long.
 
-    `key` is that of the stand-ins. `instruct` writes the instruction that a text answers, for
-    back-translation; it sees stand-ins only.
+    `key` is that of the stand-ins.
     """
 
     marker: Marker
     key: bytes
     count_tokens: CountTokens
     tokens_max: int
-    instruct: Instruct | None = None
 
 
 def pairs(item: Item, making: Making) -> list[Pair]:
@@ -132,10 +127,6 @@ class _Writing:
             yield Shape.OUTLINE, wording.with_points(self._task(), points)
         elif outline := self._headings(run):
             yield Shape.OUTLINE, f"{self._task()}\n\n{outline}"
-        if self._making.instruct is not None:
-            asked = self._making.instruct(self._said(run.start, run.end)).strip()
-            if asked:
-                yield Shape.INSTRUCTION, self._hidden(asked)
 
     def _task(self) -> str:
         title, making = self._item.title, self._making

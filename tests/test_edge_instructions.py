@@ -1,0 +1,94 @@
+"""Instruction back-translation: a capable base words prompts, and the person's text stays as it is."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from llmtwin.edge.instructions import INSTRUCTED_MAX, SHARE, WORDS_MAX, instructed
+from llmtwin.models.base import Base, find_base
+from llmtwin.records import Example
+from llmtwin.settings import Settings, read_settings
+from llmtwin.twin import Twin
+from llmtwin.twins.kind import Lessons
+from tests.models import WORDS, tiny_base
+
+CAPABLE = "llmtwin.edge.instructions.CAPABLE_PARAMETERS_MIN"
+TEXTS = (
+    "We moved the whole test suite from PostgreSQL to SQLite last week. It runs in forty seconds now.",
+    "The garlic went in late this year. I covered the beds with oak leaves and left the kale for the birds.",
+    "My bicycle has a new chain. The old had stretched so far that it climbed the teeth of the sprockets.",
+    "I never write a function before I have called it. The call tells me what it should be named.",
+)
+
+
+def lessons(count: int) -> Lessons:
+    asked = [Example(prompt=f"Write text {n}.", completion=TEXTS[n % len(TEXTS)]) for n in range(count)]
+    return Lessons(examples=(*asked, *(Example(prompt="", completion=text) for text in TEXTS)))
+
+
+def test_some_texts_are_asked_for_as_the_base_says_and_none_is_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(CAPABLE, 1)
+    base = find_base(None, read_settings().cache or tmp_path)
+    before = lessons(16)
+    after = instructed(base, before, 0)
+    pairs = list(zip(before.examples, after.examples, strict=True))
+    changed = [new for old, new in pairs if new != old]
+    assert 0 < len(changed) <= SHARE * 16 and after.notes[0].startswith(f"{len(changed)} texts are asked for")
+    assert all(new.completion == old.completion for old, new in pairs)
+    assert after.examples[16:] == before.examples[16:]
+    assert all(0 < len(one.prompt.split()) <= WORDS_MAX for one in changed)
+    assert instructed(base, before, 0) == after
+
+
+def test_no_more_are_asked_of_a_slow_base_than_so_many(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def answers(base: Base, prompts: list[str], seed: int) -> list[str]:
+        asked.extend(prompts)
+        return [["", "Say it.", "word " * (WORDS_MAX + 1)][n % 3] for n in range(len(prompts))]
+
+    monkeypatch.setattr(CAPABLE, 1)
+    monkeypatch.setattr("llmtwin.edge.instructions.answers", answers)
+    after = instructed(tiny_base(tmp_path, "llama"), lessons(1000), 0)
+    assert len(asked) == INSTRUCTED_MAX
+    assert sum(one.prompt == "Say it." for one in after.examples) == INSTRUCTED_MAX // 3
+
+
+def test_the_bundled_base_is_too_small_to_be_asked(tmp_path: Path) -> None:
+    base = find_base(None, read_settings().cache or tmp_path)
+    assert instructed(base, lessons(16), 0) == lessons(16)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_a_base_knows_how_many_weights_it_has(family: str, tmp_path: Path) -> None:
+    base = tiny_base(tmp_path, family)
+    weights = {name: tensor for name, tensor in base.tensors().items() if not name.endswith("bias")}
+    assert base.config.parameters == sum(tensor.numel() for tensor in weights.values())
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_voice_says_on_its_card_how_many_texts_are_asked_for_so(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    base = tiny_base(tmp_path, "llama")
+    monkeypatch.setattr("llmtwin.serving.base", lambda settings: base)
+    monkeypatch.setattr("llmtwin.edge.preferences.ANSWERS_MAX", 2)
+    monkeypatch.setattr(CAPABLE, 1)
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    for number in range(20):
+        words = random.Random(number).choices(WORDS.split(), k=100)
+        (notes / f"{number}.md").write_text(f"# Note {number}\n\n{' '.join(words)}.\n")
+    with Twin.new("me", "person") as twin:
+        twin.collect(notes)
+        notes_of = twin.tune().card.notes
+    assert any("texts are asked for by instructions that the base wrote" in note for note in notes_of)
