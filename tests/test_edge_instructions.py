@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from llmtwin.edge.instructions import INSTRUCTED_MAX, SHARE, WORDS_MAX, instructed
+from llmtwin.edge.instructions import CHARACTERS_MAX, INSTRUCTED_MAX, SHARE, instructed
 from llmtwin.models.base import Base, find_base
 from llmtwin.records import Example
 from llmtwin.settings import Settings, read_settings
@@ -25,46 +26,69 @@ TEXTS = (
 )
 
 
+Answers = Callable[[Base, list[str], int], list[str]]
+
+
 def lessons(count: int) -> Lessons:
-    asked = [Example(prompt=f"Write text {n}.", completion=TEXTS[n % len(TEXTS)]) for n in range(count)]
-    return Lessons(examples=(*asked, *(Example(prompt="", completion=text) for text in TEXTS)))
+    """So many tasks among a reply and plain texts."""
+    tasks = tuple(Example(prompt=f"Write text {n}.", completion=TEXTS[n % len(TEXTS)]) for n in range(count))
+    reply = Example(prompt="Reply to this mail:\n\nIs it fast?", completion="In forty seconds.")
+    plain = tuple(Example(prompt="", completion=text) for text in TEXTS)
+    return Lessons(examples=(reply, *tasks, *plain), tasks=tasks)
 
 
-def test_some_texts_are_asked_for_as_the_base_says_and_none_is_changed(
+@pytest.fixture
+def capable(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answers], None]:
+    """Has any base taken for a capable one, that answers as it is told."""
+    monkeypatch.setattr(CAPABLE, 1)
+    return lambda answers: monkeypatch.setattr("llmtwin.edge.instructions.answers", answers)
+
+
+def test_some_tasks_are_asked_for_as_the_base_says_and_nothing_else_is_changed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(CAPABLE, 1)
     base = find_base(None, read_settings().cache or tmp_path)
-    before = lessons(16)
-    after = instructed(base, before, 0)
+    before = lessons(40)
+    after = instructed(base, before, 0, tmp_path / "kept")
     pairs = list(zip(before.examples, after.examples, strict=True))
-    changed = [new for old, new in pairs if new != old]
-    assert 0 < len(changed) <= SHARE * 16 and after.notes[0].startswith(f"{len(changed)} texts are asked for")
-    assert all(new.completion == old.completion for old, new in pairs)
-    assert after.examples[16:] == before.examples[16:]
-    assert all(0 < len(one.prompt.split()) <= WORDS_MAX for one in changed)
-    assert instructed(base, before, 0) == after
+    changed = [(old, new) for old, new in pairs if new != old]
+    assert 0 < len(changed) <= SHARE * 40
+    assert after.notes[0].startswith(f"{len(changed)} texts are asked for")
+    assert all(new.completion == old.completion and old in before.tasks for old, new in changed)
+    assert all(0 < len(new.prompt) <= CHARACTERS_MAX for _, new in changed)
+    monkeypatch.setattr("llmtwin.edge.instructions.answers", None)
+    assert instructed(base, before, 0, tmp_path / "kept") == after  # nothing is asked twice
 
 
-def test_no_more_are_asked_of_a_slow_base_than_so_many(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_no_more_are_asked_than_so_many_and_what_is_no_instruction_is_not_taken(
+    capable: Callable[[Answers], None], tmp_path: Path
 ) -> None:
     asked: list[str] = []
 
     def answers(base: Base, prompts: list[str], seed: int) -> list[str]:
         asked.extend(prompts)
-        return [["", "Say it.", "word " * (WORDS_MAX + 1)][n % 3] for n in range(len(prompts))]
+        repeated = [next(text for text in TEXTS if text in prompt) for prompt in prompts]
+        odd = ["", "x" * (CHARACTERS_MAX + 1), *repeated[2:4]]
+        return [odd[n] if n < len(odd) else "Say it." for n in range(len(prompts))]
 
-    monkeypatch.setattr(CAPABLE, 1)
-    monkeypatch.setattr("llmtwin.edge.instructions.answers", answers)
-    after = instructed(tiny_base(tmp_path, "llama"), lessons(1000), 0)
+    capable(answers)
+    after = instructed(tiny_base(tmp_path, "llama"), lessons(1000), 0, tmp_path / "kept")
     assert len(asked) == INSTRUCTED_MAX
-    assert sum(one.prompt == "Say it." for one in after.examples) == INSTRUCTED_MAX // 3
+    assert sum(one.prompt == "Say it." for one in after.examples) == INSTRUCTED_MAX - 4
+
+
+def test_without_a_task_no_base_is_asked(capable: Callable[[Answers], None], tmp_path: Path) -> None:
+    def answers(base: Base, prompts: list[str], seed: int) -> list[str]:
+        raise AssertionError
+
+    capable(answers)
+    assert instructed(tiny_base(tmp_path, "llama"), lessons(0), 0, tmp_path / "kept") == lessons(0)
 
 
 def test_the_bundled_base_is_too_small_to_be_asked(tmp_path: Path) -> None:
     base = find_base(None, read_settings().cache or tmp_path)
-    assert instructed(base, lessons(16), 0) == lessons(16)
+    assert instructed(base, lessons(16), 0, tmp_path / "kept") == lessons(16)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
@@ -91,4 +115,6 @@ def test_a_voice_says_on_its_card_how_many_texts_are_asked_for_so(
     with Twin.new("me", "person") as twin:
         twin.collect(notes)
         notes_of = twin.tune().card.notes
+        left = twin._store.folder / "instructions.json"
+    assert not left.exists()
     assert any("texts are asked for by instructions that the base wrote" in note for note in notes_of)

@@ -124,12 +124,18 @@ def test_the_interval_of_the_ratio_holds_it_as_often_as_it_says() -> None:
 
 def test_what_a_primary_says_of_its_tokens_that_cannot_be_is_left_out_and_told() -> None:
     def said(first: float) -> Reply:
-        return Reply("a", (Token("a", log(first), {"a": log(first), "b": log(0.5)}),))
+        return Reply("a", (Token("a", log(first), {"a": log(first), "secret": log(0.5)}),))
 
+    huge = Reply("a", (Token("a", 1000.0, {"a": 1000.0}),))
     found = discrepancy(
-        [Exchange(said(0.9), said(0.4), said(0.9)), Exchange(said(0.4), said(0.2), said(0.5))],
+        [
+            Exchange(said(0.9), said(0.4), said(0.9)),
+            Exchange(said(0.4), said(0.2), said(0.5)),
+            Exchange(huge, said(0.4), huge),
+        ],
         [TokenDivergence("kl", "low")],
     ).measures[0]
     assert found.discrepancy is not None and found.discrepancy.items == 1
     assert found.floor is not None and found.floor.items == 1
-    assert found.note is not None and "1 of 2 pairs" in found.note and "more than one" in found.note
+    assert found.note is not None and "2 of 3 pairs" in found.note and "more than one" in found.note
+    assert "secret" not in found.note  # notes go onto cards

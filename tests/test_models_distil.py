@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmtwin.errors import InputError
-from llmtwin.models.distil import CHOICES, distil, divergence, divergences, fits, taught_by
+from llmtwin.models.distil import CHOICES, distil, divergence, divergences, fits, taught_by, tops
+from llmtwin.models.likelihood import hidden_under
 from llmtwin.models.lora import Fused, Lora, interpolated, stack
 from llmtwin.models.run import TuneOptions
 from llmtwin.models.transformer import Transformer, causal
@@ -201,6 +202,26 @@ def test_more_tokens_than_can_be_known_are_the_least_likely_ones_left_out(model:
     taught = taught_by(model.base, trace)
     assert len(taught.ids[0]) == len(taught.logprobs[0]) == CHOICES
     assert taught.logprobs[0][0] == top[first]
+    ((own,),) = tops(model, [trace], None)
+    assert first in own and len(own) == CHOICES and own.keys() <= top.keys()
+
+
+def test_a_twin_says_how_likely_it_finds_what_the_primary_named(model: Transformer) -> None:
+    told = Trace(
+        messages=(("user", "x"),),
+        completion="on",
+        tokens=(" on", ""),
+        tops=({" off": -0.1, "strange to it": -2.5}, {"": -0.5, " on": -1.0}),
+    )
+    own, none = tops(model, [told, told.model_copy(update={"tokens": (), "tops": ()})], None)
+    assert [set(place) for place in own] == [{" on", " off"}, {"", " on"}] and none == []
+    ids, prompt = taught_by(model.base, told).row
+    hidden = next(iter(hidden_under(model, [ids], [None])))[0, prompt - 1 : len(ids) - 1]
+    whole = torch.log_softmax(model.logits(hidden), -1)
+    named = {text: model.base.encode(text or model.base.end)[0] for text in (" on", " off", "")}
+    for place, said in enumerate(own):
+        for text, logprob in said.items():
+            assert logprob == pytest.approx(float(whole[place, named[text]]), abs=1e-3)
 
 
 def test_no_traffic_is_said(model: Transformer) -> None:

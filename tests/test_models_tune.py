@@ -136,6 +136,15 @@ def test_what_is_recalled_rests_unless_told_not_to(transformer: Transformer, sto
     assert (tuned.tokens < whole) if stop else (tuned.tokens == whole)
 
 
+def test_a_run_goes_on_until_the_mean_that_is_stored_recalls_all(transformer: Transformer) -> None:
+    """All is one batch: the last step recalls it surely long before the mean over 30 steps does."""
+    one_batch = replace(QUICK, batch_tokens=4096, epochs_max=200)
+    last = tune(transformer, FACTS, one_batch)
+    mean = tune(transformer, FACTS, replace(one_batch, average_share=30 / 200))
+    assert all(last.recalled) and all(mean.recalled)
+    assert len(last.history) + 5 < len(mean.history) < 200
+
+
 def test_b_learns_so_many_times_faster_than_a(transformer: Transformer) -> None:
     start = noise(transformer.base, seed=2, rank=8)
     options = replace(QUICK, epochs_max=1, learning_rate=1e-4, batch_tokens=10_000)

@@ -81,7 +81,8 @@ def test_a_document_of_any_format_is_asked_about_and_cited(twin: Twin, tmp_path:
     assert twin.ask(QUESTION).outcome is Outcome.UNKNOWN
     answer = twin.ask(QUESTION, material=document)
     assert answer.text.splitlines()[0] == f"{FOUND} [m]"
-    assert answer.text.splitlines()[-1].startswith("[m] ") and answer.text.endswith(str(document))
+    assert answer.text.splitlines()[-1].startswith("[m] ") and answer.text.endswith(f" {name}")
+    assert str(tmp_path) not in answer.text  # the server was told the file's name and not where it lies
     assert twin.ask(QUESTION).outcome is Outcome.UNKNOWN
 
 

@@ -5,44 +5,74 @@ It knows no kind and no HTTP. The base sees what is learned, so stand-ins for wh
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from llmtwin.edge.preferences import answers
 from llmtwin.models.base import Base
+from llmtwin.records import Example
 from llmtwin.twins.kind import Lessons
+from llmtwin.wire.files import write_durably
 
 CAPABLE_PARAMETERS_MIN = 1_000_000_000
 """A smaller base goes on with a text, or repeats it, rather than say what it answers."""
 SHARE = 0.25
 INSTRUCTED_MAX = 64
-WORDS_MAX = 60
+CHARACTERS_MAX = 400
+RUN_WORDS = 8
 ASKED = (
     "Here is a text:\n\n{text}\n\nTo which instruction is it the answer? Give the instruction alone, in one"
     " or two sentences, and quote nothing of the text."
 )
 
 
-def instructed(base: Base, lessons: Lessons, seed: int) -> Lessons:
-    """The lessons, with some examples asked for by an instruction that the base wrote; a note says how many.
+def instructed(base: Base, lessons: Lessons, seed: int, kept: Path) -> Lessons:
+    """The lessons, with some tasks asked by an instruction that the base wrote; a note says how many.
 
-    The completions stay as they are, and so does what is learned without a prompt. A base that is not capable
-    is not asked, and an instruction that is none, or no short one, not taken.
+    The completions stay as they are. A base that is not capable is not asked, and an instruction that is
+    none, is long or repeats the text, not taken. What it said is `kept` in a file, so that a run that was
+    killed goes on with the same.
     """
     if base.config.parameters < CAPABLE_PARAMETERS_MIN:
         return lessons
-    examples = list(lessons.examples)
-    places = [place for place, one in enumerate(examples) if one.prompt]
-    drawn = random.Random(seed).sample(places, min(INSTRUCTED_MAX, round(SHARE * len(places))))
-    said = answers(base, [ASKED.format(text=examples[place].completion) for place in drawn], seed)
-    taken = [(place, text) for place, text in zip(drawn, said, strict=True) if _is_short(text)]
-    if not taken:
+    count = min(INSTRUCTED_MAX, round(SHARE * len(lessons.tasks)))
+    drawn = random.Random(seed).sample(lessons.tasks, count)
+    said = _said(base, [ASKED.format(text=one.completion) for one in drawn], seed, kept) if drawn else []
+    worded = {
+        one: one.model_copy(update={"prompt": text})
+        for one, text in zip(drawn, said, strict=True)
+        if _is_instruction(text, one.completion)
+    }
+    if not worded:
         return lessons
-    for place, text in taken:
-        examples[place] = examples[place].model_copy(update={"prompt": text})
-    note = f"{len(taken)} texts are asked for by instructions that the base wrote"
+    examples: list[Example] = [worded.get(one, one) for one in lessons.examples]
+    note = f"{len(worded)} texts are asked for by instructions that the base wrote"
     return replace(lessons, examples=tuple(examples), notes=(*lessons.notes, note))
 
 
-def _is_short(text: str) -> bool:
-    return 0 < len(text.split()) <= WORDS_MAX
+def _said(base: Base, prompts: Sequence[str], seed: int, kept: Path) -> list[str]:
+    """What the base answers, from the file if it has that already."""
+    key = hashlib.sha256(json.dumps([base.hash, seed, prompts]).encode()).hexdigest()
+    try:
+        found = json.loads(kept.read_bytes())
+        if found["of"] == key:
+            return [str(text) for text in found["said"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    said = answers(base, prompts, seed)
+    write_durably(kept, json.dumps({"of": key, "said": said}).encode())
+    return said
+
+
+def _is_instruction(text: str, completion: str) -> bool:
+    runs, others = (_runs(each) for each in (text, completion))
+    return 0 < len(text) <= CHARACTERS_MAX and not runs & others
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words = text.casefold().split()
+    return {tuple(words[at : at + RUN_WORDS]) for at in range(len(words) - RUN_WORDS + 1)}

@@ -78,12 +78,12 @@ def learn(
     options = options or of.tuning(len(facts))
     base, known = transformer.base, store.known()
     lessons = lessons_of(of, known, voice, base, sealer)
-    asked = instructed(base, lessons, options.seed)
-    learned = [*facts, *asked.examples]
-    if not learned and not lessons.traces:
+    if not (facts or lessons.examples or lessons.traces):
         raise InputError("there is nothing private to learn: collect something of the subject first")
     skill, rival = of.skill(base.hash), find(store, in_use, base)
     _need_news(store, known, lessons, rival, changed)
+    asked = instructed(base, lessons, options.seed, store.folder / CHECKPOINTS[2])
+    learned = [*facts, *asked.examples]
     step = _step(lessons, rival, options.seed) if changed else None
     is_kept = [fact.path not in changed for fact in facts]
     before = rival.lora if rival and (step or not all(is_kept)) else None
@@ -288,7 +288,7 @@ def skill_hash(folder: Path) -> str:
 
 
 def data_hash(facts: Sequence[Example], lessons: Lessons) -> str:
-    """The hash of what an adapter is made of; the order does not matter."""
+    """The hash of what an adapter is made of, in any order, and whatever a base made of its prompts."""
     return data_digest([*facts, *lessons.examples, *lessons.traces, *lessons.preferences])
 
 
@@ -316,5 +316,5 @@ def _figures(
         "loss": first.loss,
         "tune_seconds": seconds,
         "tune_tokens_per_s": sum(run.tokens for run in runs) / max(seconds, 1e-9),
-        "tune_peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "tune_peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
     }

@@ -42,7 +42,7 @@ from llmtwin.twins.kind import Known
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BUSY_TIMEOUT_MS = 10_000
 KEY, SEAL_KEY = "key.pem", "seal.key"
-CHECKPOINTS = ("tuning.safetensors", "preferring.safetensors")
+CHECKPOINTS = ("tuning.safetensors", "preferring.safetensors", "instructions.json")
 """The files in a twin's folder from which a killed tuning goes on."""
 
 

@@ -106,7 +106,8 @@ def tops(
 ) -> list[list[dict[str, float]]]:
     """How likely a twin finds what the primary named at each token of each reply: natural logs by text.
 
-    A trace without log-probabilities, or in other tokens than the twin's, has no places here.
+    Of more than CHOICES it is the first ones. A trace without log-probabilities, or in other tokens than the
+    twin's, has no places here.
     """
     taught = [taught_by(transformer.base, trace) for trace in traces]
     vocabulary = _vocabulary(transformer.base)
@@ -116,8 +117,8 @@ def tops(
         said = zip(trace.tokens, trace.tops, one.ids, own.tolist(), strict=False) if one.soft else ()
         for token, top, ids, logprobs in said:
             by_id = dict(zip(ids, logprobs, strict=True))
-            named = [text for text in {token, *top} if text in vocabulary]
-            found[place].append({text: by_id[vocabulary[text]] for text in named})
+            named = {text: vocabulary.get(text) for text in (token, *top)}
+            found[place].append({text: by_id[at] for text, at in named.items() if at in by_id})
     return found
 
 

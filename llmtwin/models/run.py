@@ -183,7 +183,8 @@ class Run:
     def run_epoch(self, report: Report) -> None:
         """Learn from every batch whose turn it is; then see whether all rows are recalled."""
         began, seconds, tokens, losses = time.monotonic(), self.seconds, self.tokens, list[float]()
-        due = [place for place, turn in enumerate(self.turns) if turn <= self.epoch]
+        every = range(len(self.turns))
+        due = [place for place in every if self.turns[place] <= self.epoch] or list(every)
         random.Random(f"{self.options.seed}/{self.epoch}").shuffle(due)
         for count, place in enumerate(due):
             self._set_rate(self.epoch + count / len(due))
@@ -202,12 +203,21 @@ class Run:
         self.epoch += 1
 
     def _complete(self) -> bool:
-        """Whether what is stored recalls all rows surely: those are asked first that were not of late."""
+        """Whether what is stored recalls all rows surely; the first batch that it does not has its turn next.
+
+        Those are asked first that were not sure of late.
+        """
         self._use(self.stored)
-        unsure_first = sorted(self._batches, key=lambda batch: all(self.sure[row] for row in batch))
-        complete = all(all(self._sure(batch, self.options.probability_min)) for batch in unsure_first)
+        places = sorted(range(len(self._batches)), key=lambda place: self._is_sure(self._batches[place]))
+        sure = (all(self._sure(self._batches[place], self.options.probability_min)) for place in places)
+        wrong = next((place for place, right in zip(places, sure, strict=True) if not right), None)
         self._use(self.master)
-        return complete
+        if wrong is not None:
+            self.turns[wrong] = self.epoch + 1
+        return wrong is None
+
+    def _is_sure(self, batch: list[int]) -> bool:
+        return all(self.sure[row] for row in batch)
 
     def _note(self, place: int, sure: list[bool]) -> None:
         """A batch of rows that are all recalled rests for an epoch."""

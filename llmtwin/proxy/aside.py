@@ -1,7 +1,8 @@
 """The process beside the proxy, in which all is done that is not passing on: it never makes an answer wait.
 
-It has a process, and the lowest priority, because reading and redacting what passed takes the interpreter for
-milliseconds at a time. What it is given waits in a bounded queue; what has no room is dropped and counted.
+It has a process, and what the cores leave idle, because reading and redacting what passed takes the
+interpreter for milliseconds at a time. What it is given waits in a bounded queue; what has no room is dropped
+and counted, as is most of it where the primary is on the same machine and never leaves a core idle.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import Full, Queue
@@ -29,6 +31,8 @@ from llmtwin.twins.model.running import State
 QUEUE_MAX = 64
 CLOSE_S = 5.0
 REPORT_S = 0.2
+REPORTS_MAX = 10_000
+"""Of a proxy that does not listen, the latest."""
 NICE = 19
 """Where the system has, or allows, no class of work for idle cores alone."""
 
@@ -91,7 +95,13 @@ class Aside:
         with suppress(EOFError, OSError):
             while True:
                 for report in self._in.recv():
-                    self._take(report)
+                    self._told(report)
+
+    def _told(self, report: Report) -> None:
+        try:
+            self._take(report)
+        except Exception as error:  # a figure that cannot be shown must not end the others
+            _log.warning("not shown: %s", type(error).__name__)
 
 
 class Reporter:
@@ -103,7 +113,7 @@ class Reporter:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = Lock()
-        self._waiting: list[Report] = []
+        self._waiting = deque[Report](maxlen=REPORTS_MAX)
         self._closing = Event()
         self._telling = Thread(target=self._tell, daemon=True)
         self._telling.start()
@@ -123,10 +133,18 @@ class Reporter:
         while not is_last:
             is_last = self._closing.wait(REPORT_S)
             with self._lock:
-                waiting, self._waiting = self._waiting, []
+                waiting = list(self._waiting)
+                self._waiting.clear()
             if waiting:
                 with suppress(OSError):
-                    self._connection.send(waiting)
+                    self._connection.send(_together(waiting))
+
+
+def _together(reports: Sequence[Report]) -> list[Report]:
+    """The same, with one report of all calls that came to the same."""
+    counts = Counter(report.name for report in reports if isinstance(report, Outcome))
+    others = [report for report in reports if not isinstance(report, Outcome)]
+    return [*(Outcome(name, count) for name, count in counts.items()), *others]
 
 
 def _run(source: Connection, sink: Connection, options: MirrorOptions | None) -> None:
@@ -137,10 +155,12 @@ def _run(source: Connection, sink: Connection, options: MirrorOptions | None) ->
     spans, events = _exported()
     if options:
         follow(options, lambda state: _tell(state, reporter, events))
-    with suppress(EOFError):
-        while True:
-            _observe(source.recv(), reporter, mirror, spans)
-    reporter.close()
+    try:
+        with suppress(EOFError):
+            while True:
+                _observe(_received(source), reporter, mirror, spans)
+    finally:
+        reporter.close()
     if spans:
         spans.close()
     if events:
@@ -169,11 +189,26 @@ def _tell(state: State, reporter: Reporter, events: Evaluations | None) -> None:
         events.tell(state)
 
 
-def _observe(passed: Passed, reporter: Reporter, mirror: Mirror | None, spans: Tracer | None) -> None:
-    seen = understood(passed) if passed.succeeded else None
-    if seen and (used := usage(seen[1])):
-        reporter.send(Usage(OPERATIONS[passed.endpoint], str(seen[0].get("model")), *used))
-    if spans:
-        spans.trace(passed, seen)
-    if mirror and not passed.marked:
-        mirror.take(passed, seen)
+def _received(source: Connection) -> list[Passed]:
+    """The calls that wait, one at least: what is made of them together costs little more than of one.
+
+    Raises EOFError where none will come.
+    """
+    calls = [source.recv()]
+    with suppress(EOFError):
+        while len(calls) < QUEUE_MAX and source.poll():
+            calls.append(source.recv())
+    return calls
+
+
+def _observe(
+    calls: Sequence[Passed], reporter: Reporter, mirror: Mirror | None, spans: Tracer | None
+) -> None:
+    every = [(passed, understood(passed) if passed.succeeded else None) for passed in calls]
+    for passed, seen in every:
+        if seen and (used := usage(seen[1])):
+            reporter.send(Usage(OPERATIONS[passed.endpoint], str(seen[0].get("model")), *used))
+        if spans:
+            spans.trace(passed, seen)
+    if mirror:
+        mirror.take([(passed, seen) for passed, seen in every if not passed.marked])

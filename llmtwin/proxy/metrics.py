@@ -18,9 +18,10 @@ _OVERHEAD_BUCKETS_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one call on its way to the twin."""
+    """What became of so many calls on their way to the twin."""
 
     name: str
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,8 @@ class Metrics:
     def take(self, report: Report) -> None:
         """Count what was found out beside the proxy."""
         match report:
-            case Outcome(name):
-                self._mirror.labels(name).inc()
+            case Outcome(name, count):
+                self._mirror.labels(name).inc(count)
             case Usage(operation, model, tokens_input, tokens_output):
                 self._tokens.labels(operation, PROVIDER, model, "input").observe(tokens_input)
                 self._tokens.labels(operation, PROVIDER, model, "output").observe(tokens_output)

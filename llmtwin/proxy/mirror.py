@@ -22,8 +22,11 @@ from llmtwin.twins.model.measures import Measure
 from llmtwin.twins.sessions import sampled, session_of
 
 Json = dict[str, Any]
+Seen = tuple[Json, Json]
+"""The request and the whole response of a call."""
 Redact = Callable[[Exchange], Exchange]
 
+RECORDED = "recorded"
 WAITING_MAX = 64
 """Exchanges that wait for the twin; more are recorded, and not shown to it."""
 
@@ -75,27 +78,32 @@ class Mirror:
             self._asking = Thread(target=self._ask, args=[shadower], daemon=True)
             self._asking.start()
 
-    def take(self, passed: Passed, seen: tuple[Json, Json] | None) -> None:
-        """Mirror one call; `seen` is what was understood of it."""
-        self._count(self._mirrored(passed, seen))
+    def take(self, calls: Sequence[tuple[Passed, Seen | None]]) -> None:
+        """Mirror calls, each with what was understood of it; what is recorded of them is written at once."""
+        found = [(passed.endpoint, self._mirrored(passed, seen)) for passed, seen in calls]
+        written = self._written([made for _, made in found if isinstance(made, Exchange)])
+        for endpoint, made in found:
+            self._count(written if isinstance(made, Exchange) else made)
+            if isinstance(made, Exchange) and written == RECORDED and self._asking is not None:
+                self._wait(endpoint, made)
 
-    def _mirrored(self, passed: Passed, seen: tuple[Json, Json] | None) -> str:
+    def _mirrored(self, passed: Passed, seen: Seen | None) -> Exchange | str:
+        """What is to be recorded of a call, or why nothing is."""
         if not passed.succeeded:
             return "failed" if passed.whole else "cut"
         if passed.request is None or passed.response is None:
             return "too_large"
         if seen is None:
             return "unreadable"
-        request, response = seen
-        session = session_of(passed.session, request)
+        session = session_of(passed.session, seen[0])
         if not sampled(session, self._options.sessions_share):
             return "unsampled"
-        return self._recorded(passed, session, request, response)
+        return self._redacted(passed, session, *seen)
 
-    def _recorded(self, passed: Passed, session: str, request: Json, response: Json) -> str:
+    def _redacted(self, passed: Passed, session: str, request: Json, response: Json) -> Exchange | str:
         assert self._options.redact is not None
         try:
-            exchange = self._options.redact(
+            return self._options.redact(
                 Exchange(
                     timestamp=passed.at_s,
                     workload_id=self._options.workload_id,
@@ -104,16 +112,18 @@ class Mirror:
                     response=response,
                 )
             )
-            append(self._options.folder / EXCHANGES, exchange)
-        except Unavailable as error:
-            _log.warning("%s", error)
-            return "unwritten"
         except Exception as error:  # whatever a redactor raises: what it did not see through goes nowhere
             _log.warning("not redacted, and not recorded: %s", type(error).__name__)
             return "unredacted"
-        if self._asking is not None:
-            self._wait(passed.endpoint, exchange)
-        return "recorded"
+
+    def _written(self, exchanges: Sequence[Exchange]) -> str:
+        try:
+            if exchanges:
+                append(self._options.folder / EXCHANGES, *exchanges)
+        except Unavailable as error:
+            _log.warning("%s", error)
+            return "unwritten"
+        return RECORDED
 
     def _wait(self, endpoint: str, exchange: Exchange) -> None:
         try:

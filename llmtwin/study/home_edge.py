@@ -255,7 +255,7 @@ class HomeEdge:
             "figures": learned.figures,
             "history": [asdict(progress) for progress in learned.tuned.history],
             "seconds": time.monotonic() - began,
-            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
         }
 
     def _report(self) -> Callable[[Progress], None]:

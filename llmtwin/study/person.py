@@ -142,7 +142,7 @@ class _Study:
             return {
                 "seconds": learned.seconds,
                 "tokens_per_s": learned.tokens / learned.seconds,
-                "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
                 "words": sum(len(item.text.split()) for item in found.learned),
                 "loss": [entry.loss for entry in learned.taught.history],
             }

@@ -139,6 +139,7 @@ ALL = Voice()
 class Lessons:
     """What an adapter learns of documents and corrections, and what it is measured on and never sees.
 
+    `tasks` are those of the examples whose prompts nobody said: a better one may take the prompt's place.
     `learned` are the addresses of the documents that the examples are made of; `held_out` are the texts of
     others by their addresses. `traces` are another model's replies, to be distilled, and `held_traces` those
     to be measured on; `held_sessions` says, by the same addresses, which of these belong together. `notes`
@@ -146,6 +147,7 @@ class Lessons:
     """
 
     examples: tuple[Example, ...] = ()
+    tasks: tuple[Example, ...] = ()
     preferences: tuple[Preference, ...] = ()
     learned: tuple[str, ...] = ()
     held_out: Mapping[str, str] = field(default_factory=dict)

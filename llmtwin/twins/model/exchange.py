@@ -181,19 +181,21 @@ class Tail(Generic[Line]):
             raise InputError(f"{self._path} cannot be read: {error.strerror}") from error
 
 
-def append(path: Path, line: Exchange | Shadow) -> None:
-    """Add a line and wait until it is on the disk; where it does not fit, nothing of it stays.
+def append(path: Path, *lines: Exchange | Shadow, durably: bool = True) -> None:
+    """Add lines, and wait until they are on the disk; where they do not fit, nothing of them stays.
 
+    If not `durably`, the system writes them when it likes: they outlive the process, but not the machine.
     Only one process writes a file. A half line that a killed one left stays, and is skipped by readers.
     Raises Unavailable where it cannot be written.
     """
-    content = (json.dumps(line.model_dump()) + "\n").encode()
+    content = "".join(json.dumps(line.model_dump()) + "\n" for line in lines).encode()
     try:
         created = not path.exists()
         with path.open("ab+", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
             _write_whole(file, content if _ends_line(file, size) else b"\n" + content, size)
-            os.fsync(file.fileno())
+            if durably:
+                os.fsync(file.fileno())
         if created:
             sync_folder(path.parent)
     except OSError as error:

@@ -128,20 +128,24 @@ def mean(places: Sequence[Divergence]) -> Divergence:
 
 
 def _told(token: Token, full: bool) -> _Told:
-    known = {text: exp(logprob) for text, logprob in token.top.items()}
+    known = {text: _probability(logprob) for text, logprob in token.top.items()}
     each_max = min(known.values(), default=1.0)
     if token.logprob is not None and not full:
-        known[token.text] = exp(token.logprob)
+        known[token.text] = _probability(token.logprob)
     total = sum(known.values())
     if not total <= 1 + ROUNDING:
-        raise NotComparable(
-            f"the log-probabilities at {token.text!r} sum to more than one: not natural logs?"
-        )
+        # No token is named: what a primary said does not go onto a card.
+        raise NotComparable("the log-probabilities of a token sum to more than one: not natural logs?")
     if full and total < 1 - ROUNDING:
         raise InputError(f"the log-probabilities at {token.text!r} sum to {total:.4f}: not all of them")
     if full or total > 1:
         known = {text: value / total for text, value in known.items()}
     return _Told(known, 0.0 if full else max(0.0, 1 - total), each_max, full)
+
+
+def _probability(logprob: float) -> float:
+    """More than one where it cannot be, and never too much for a float."""
+    return exp(min(logprob, 1.0))
 
 
 def _nothing_hidden(part: _Told, other: _Told) -> _Told:

@@ -49,8 +49,10 @@ def lessons(known: Known, voice: Voice, count_tokens: CountTokens, key: bytes) -
     preferred = tuple(_preference(one, making) for one in known.corrections)
     # The one small step of a preference changes little: what was corrected is also learned as an example.
     corrected = [Example(prompt=one.prompt, completion=one.chosen) for one in preferred]
+    taught = _taught(parts.train, tuple(held_out.values()), making)
     return Lessons(
-        examples=(*learned(parts.train, tuple(held_out.values()), making), *corrected),
+        examples=(*(pair.example for pair in taught), *corrected),
+        tasks=tuple(pair.example for pair in taught if pair.shape not in (Shape.REPLY, Shape.PLAIN)),
         preferences=preferred,
         learned=tuple(item.address for item in parts.train),
         held_out=held_out,
@@ -67,13 +69,17 @@ def _preference(correction: Correction, making: Making) -> Preference:
 
 def learned(items: Sequence[Item], held_out: Sequence[str], making: Making) -> list[Example]:
     """What items teach; nothing of it shares twelve words in a row with a held-out text."""
+    return [pair.example for pair in _taught(items, held_out, making)]
+
+
+def _taught(items: Sequence[Item], held_out: Sequence[str], making: Making) -> list[Pair]:
     plain = list(_plain(items, held_out, making))
     asked = apart((pair for item in items for pair in pairs(item, making)), held_out)
     replies = [pair for pair in asked if pair.shape is Shape.REPLY]
     others = [pair for pair in asked if pair.shape is not Shape.REPLY]
     tokens = PAIRS_SHARE * sum(making.count_tokens(window.completion) for window in plain)
     drawn = _drawn(others, tokens, making.count_tokens)
-    return [pair.example for pair in (*replies, *drawn, *apart(plain, held_out))]
+    return [*replies, *drawn, *apart(plain, held_out)]
 
 
 def _drawn(every: Sequence[Pair], tokens: float, count_tokens: CountTokens) -> Iterator[Pair]:

@@ -6,6 +6,7 @@ from llmtwin.errors import InputError, LlmtwinError, TooLarge
 from llmtwin.records import MATERIAL_CHARS_MAX, Material, now
 from llmtwin.twins.person.chunks import passages
 from llmtwin.twins.person.clean import cleaned
+from llmtwin.twins.person.outward import place
 from llmtwin.twins.person.remember import TEXT_CHARS_MAX, Quote, prompt_of, quote_of
 from llmtwin.twins.person.sources.items import Item
 from llmtwin.twins.person.sources.read import read_alone
@@ -32,7 +33,7 @@ def read(source: str) -> Material:
             )
     except LlmtwinError as error:
         raise type(error)(f"{source} cannot be given: {error}") from error
-    return Material(text=item.text, address=item.address, title=item.title)
+    return Material(text=item.text, address=place(item.address), title=item.title)
 
 
 def passages_of(material: Material | None) -> list[Quote]:

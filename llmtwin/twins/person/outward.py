@@ -28,8 +28,13 @@ def audience(exact: str, key: bytes | None) -> str:
     return f"{kind}:{instead(whom, key)}" if whom and key else kind
 
 
+def place(address: str) -> str:
+    """The address of a page, or the name of a file without its folders."""
+    return address if is_address(address) else PurePosixPath(address).name
+
+
 def _address(passage: Passage, marker: Marker) -> str:
-    """The address of a page, or the name of a file; where that would name somebody, what it is from."""
-    told = passage.address if is_address(passage.address) else PurePosixPath(passage.address).name
+    """The place of a passage; where that would name somebody, what it is from."""
+    told = place(passage.address)
     is_private = tag(passage.audience) in MESSAGES or marker.mark_title(unquote(told))
     return passage.source if is_private else told
