@@ -15,11 +15,32 @@ from typing import Any
 import httpx
 
 from llmtwin.proxy.app import ProxyOptions, serve
+from llmtwin.proxy.passed import Passed
 from llmtwin.twins.model.exchange import Exchange
 from tests.conftest import free_port
 
 OUTCOME = re.compile(r'llmtwin_mirror_total\{outcome="(\w+)"\} (\S+)')
 WAIT_S = 60.0
+
+
+PASSED = Passed(
+    endpoint="chat/completions",
+    at_s=1.0,
+    duration_s=0.1,
+    first_chunk_s=0.1,
+    status=200,
+    whole=True,
+    error=None,
+    session=None,
+    marked=False,
+    secrets=(),
+    request=b"{}",
+    request_encoding="",
+    response=b"{}",
+    response_encoding="",
+    streamed=False,
+)
+"""A whole call."""
 
 
 def kept(exchange: Exchange) -> Exchange:

@@ -18,7 +18,18 @@ from hypothesis import strategies as st
 from llmtwin.errors import InputError, NotFound, Unavailable
 from llmtwin.twins.kind import Skipped
 from llmtwin.twins.model import exchange
-from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Exchange, Shadow, Tail, append, forget, read
+from llmtwin.twins.model.exchange import (
+    EXCHANGES,
+    SHADOWS,
+    Exchange,
+    Shadow,
+    Tail,
+    append,
+    append_lines,
+    as_line,
+    forget,
+    read,
+)
 from tests.conftest import HERE
 
 JSON_OBJECTS = st.dictionaries(
@@ -155,6 +166,19 @@ def test_a_line_that_does_not_fit_leaves_nothing_of_itself(tmp_path: Path) -> No
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == whole
+
+
+def test_of_lines_that_do_not_all_fit_the_first_ones_stay(tmp_path: Path) -> None:
+    path = tmp_path / "exchanges.jsonl"
+    lines = [as_line(made(client_id=name)) for name in "abc"]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * len(lines[0]) + 20, limits[1]))
+    try:
+        assert append_lines(path, lines) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"".join(lines[:2])
+    assert append_lines(path, lines[2:]) == 1 and path.read_bytes() == b"".join(lines)
 
 
 def test_a_writer_killed_at_any_moment_leaves_whole_lines(tmp_path: Path) -> None:

@@ -5,34 +5,23 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from dataclasses import replace
 
 import pytest
 
 from llmtwin.proxy.aside import REPORTS_MAX, Aside, Reporter
 from llmtwin.proxy.metrics import Outcome, Report, Usage
 from llmtwin.proxy.passed import Passed
-from tests.model_proxies import until
+from tests.model_proxies import PASSED, until
 
 
 def passed(tokens: int) -> Passed:
     """A whole call whose answer says what it used."""
     used = {"prompt_tokens": tokens, "completion_tokens": 1}
-    return Passed(
-        endpoint="chat/completions",
-        at_s=0.0,
-        duration_s=0.1,
-        first_chunk_s=0.1,
-        status=200,
-        whole=True,
-        error=None,
-        session=None,
-        marked=False,
-        secrets=(),
+    return replace(
+        PASSED,
         request=json.dumps({"model": "gpt", "messages": []}).encode(),
-        request_encoding="",
         response=json.dumps({"choices": [], "usage": used}).encode(),
-        response_encoding="",
-        streamed=False,
     )
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,15 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from llmtwin.proxy.mirror import MirrorOptions
+from llmtwin.proxy.mirror import Mirror, MirrorOptions
+from llmtwin.proxy.passed import Passed
 from llmtwin.proxy.shadow import Shadower, TwinOptions, asked_of_twin
 from llmtwin.twins.kind import Known
 from llmtwin.twins.model import collect
-from llmtwin.twins.model.exchange import Exchange, Shadow, read
+from llmtwin.twins.model.exchange import EXCHANGES, Exchange, Shadow, read
 from llmtwin.twins.sessions import sampled, session_of
 from tests.model_primary import Stub, whole
-from tests.model_proxies import Proxy, failing, kept, named, sleepy, until
+from tests.model_proxies import PASSED, Proxy, failing, kept, named, sleepy, until
 
 ASKED = {"model": "gpt", "messages": [{"role": "user", "content": "I am Ann Miller"}], "temperature": 0.5}
 
@@ -106,6 +108,38 @@ def test_a_full_disk_is_counted_and_no_client_sees_it(primary: Stub, tmp_path: P
             post(proxy)
         assert not twin.received
     assert "No space left" in (tmp_path / "log").read_text()
+
+
+def test_calls_that_wait_are_written_together_and_each_is_counted(tmp_path: Path) -> None:
+    counted: list[str] = []
+    synced: list[int] = []
+
+    def call(text: str, status: int = 200) -> tuple[Passed, tuple[dict[str, Any], dict[str, Any]]]:
+        seen = {"messages": [{"role": "user", "content": text}]}, {"choices": []}
+        return replace(PASSED, status=status), seen
+
+    def redact(one: Exchange) -> Exchange:
+        """Some it does not see through, and of some it makes what is no exchange, or cannot be written."""
+        odd = {"Ann": lambda: failing(one), "text": lambda: "text"}
+        odd["bytes"] = lambda: one.model_copy(update={"request": {"messages": b"bytes"}})
+        return next((make() for word, make in odd.items() if word in str(one.request)), one)
+
+    mirror = Mirror(MirrorOptions(tmp_path, "desk", redact), counted.append)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", synced.append)
+        mirror.take(
+            [call("one"), call("Ann"), call("none", status=500), call("text"), call("bytes"), call("two")]
+        )
+        assert len(synced) == 2  # the lines, and the folder of a file that is new
+        mirror.take([call("three"), call("four")])
+        assert len(synced) == 3
+    assert counted == [
+        *["recorded"] * 2,
+        *["unredacted", "failed", "unredacted", "unredacted"],
+        *["recorded"] * 2,
+    ]
+    lines = [one for one in read(tmp_path / EXCHANGES, Exchange) if isinstance(one, Exchange)]
+    assert [one.request["messages"][0]["content"] for one in lines] == ["one", "two", "three", "four"]
 
 
 def test_queues_that_are_full_drop_and_count(primary: Stub, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Has a capable base say what some texts are the answer to (instruction back-translation, arXiv:2308.06259).
 
-It knows no kind and no HTTP. The base sees what is learned, so stand-ins for what is private.
+It knows no kind and no HTTP. The base sees what is learned, so stand-ins for what is private. Preferences, and
+the canaries of an audit, are learned with the prompts as they were.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ CAPABLE_PARAMETERS_MIN = 1_000_000_000
 SHARE = 0.25
 INSTRUCTED_MAX = 64
 CHARACTERS_MAX = 400
-RUN_WORDS = 8
+RUN_CHARACTERS = 40
+"""What has so many in a row of the text, blanks aside, repeats it."""
 ASKED = (
     "Here is a text:\n\n{text}\n\nTo which instruction is it the answer? Give the instruction alone, in one"
     " or two sentences, and quote nothing of the text."
@@ -62,17 +64,15 @@ def _said(base: Base, prompts: Sequence[str], seed: int, kept: Path) -> list[str
         if found["of"] == key:
             return [str(text) for text in found["said"]]
     except (OSError, ValueError, KeyError, TypeError):
-        pass
+        pass  # there is none, or half of one
     said = answers(base, prompts, seed)
     write_durably(kept, json.dumps({"of": key, "said": said}).encode())
     return said
 
 
 def _is_instruction(text: str, completion: str) -> bool:
-    runs, others = (_runs(each) for each in (text, completion))
-    return 0 < len(text) <= CHARACTERS_MAX and not runs & others
-
-
-def _runs(text: str) -> set[tuple[str, ...]]:
-    words = text.casefold().split()
-    return {tuple(words[at : at + RUN_WORDS]) for at in range(len(words) - RUN_WORDS + 1)}
+    if not 0 < len(text) <= CHARACTERS_MAX:
+        return False
+    said, known = ("".join(each.casefold().split()) for each in (text, completion))
+    runs = (said[at : at + RUN_CHARACTERS] for at in range(max(1, len(said) - RUN_CHARACTERS + 1)))
+    return known not in said and not any(run in known for run in runs)

@@ -183,8 +183,8 @@ class Run:
     def run_epoch(self, report: Report) -> None:
         """Learn from every batch whose turn it is; then see whether all rows are recalled."""
         began, seconds, tokens, losses = time.monotonic(), self.seconds, self.tokens, list[float]()
-        every = range(len(self.turns))
-        due = [place for place in every if self.turns[place] <= self.epoch] or list(every)
+        now = max(self.epoch, min(self.turns))  # where all rest, those whose turn is next
+        due = [place for place, turn in enumerate(self.turns) if turn <= now]
         random.Random(f"{self.options.seed}/{self.epoch}").shuffle(due)
         for count, place in enumerate(due):
             self._set_rate(self.epoch + count / len(due))

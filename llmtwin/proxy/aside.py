@@ -29,6 +29,8 @@ from llmtwin.twins.model.openai import usage
 from llmtwin.twins.model.running import State
 
 QUEUE_MAX = 64
+BATCH_MAX = 16
+BATCH_BYTES_MAX = 2**20
 CLOSE_S = 5.0
 REPORT_S = 0.2
 REPORTS_MAX = 10_000
@@ -190,15 +192,19 @@ def _tell(state: State, reporter: Reporter, events: Evaluations | None) -> None:
 
 
 def _received(source: Connection) -> list[Passed]:
-    """The calls that wait, one at least: what is made of them together costs little more than of one.
+    """Some calls that wait, one at least, since they are written together at the price of one.
 
     Raises EOFError where none will come.
     """
-    calls = [source.recv()]
+    calls: list[Passed] = [source.recv()]
     with suppress(EOFError):
-        while len(calls) < QUEUE_MAX and source.poll():
+        while len(calls) < BATCH_MAX and sum(map(_size, calls)) < BATCH_BYTES_MAX and source.poll():
             calls.append(source.recv())
     return calls
+
+
+def _size(passed: Passed) -> int:
+    return len(passed.request or b"") + len(passed.response or b"")
 
 
 def _observe(

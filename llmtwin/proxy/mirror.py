@@ -17,7 +17,7 @@ from typing import Any
 from llmtwin.errors import InputError, Unavailable
 from llmtwin.proxy.passed import Passed
 from llmtwin.proxy.shadow import Shadower, TwinOptions
-from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Exchange, append
+from llmtwin.twins.model.exchange import EXCHANGES, SHADOWS, Exchange, append_lines, as_line
 from llmtwin.twins.model.measures import Measure
 from llmtwin.twins.sessions import sampled, session_of
 
@@ -26,7 +26,6 @@ Seen = tuple[Json, Json]
 """The request and the whole response of a call."""
 Redact = Callable[[Exchange], Exchange]
 
-RECORDED = "recorded"
 WAITING_MAX = 64
 """Exchanges that wait for the twin; more are recorded, and not shown to it."""
 
@@ -65,6 +64,14 @@ class MirrorOptions:
         return self
 
 
+@dataclass(frozen=True)
+class Line:
+    """An exchange that may be recorded, and how it stands on the record."""
+
+    exchange: Exchange
+    content: bytes
+
+
 class Mirror:
     """Records what passed, and asks the twin in a thread; `count` is told every outcome, by name."""
 
@@ -81,13 +88,16 @@ class Mirror:
     def take(self, calls: Sequence[tuple[Passed, Seen | None]]) -> None:
         """Mirror calls, each with what was understood of it; what is recorded of them is written at once."""
         found = [(passed.endpoint, self._mirrored(passed, seen)) for passed, seen in calls]
-        written = self._written([made for _, made in found if isinstance(made, Exchange)])
-        for endpoint, made in found:
-            self._count(written if isinstance(made, Exchange) else made)
-            if isinstance(made, Exchange) and written == RECORDED and self._asking is not None:
-                self._wait(endpoint, made)
+        lines = [(endpoint, one) for endpoint, one in found if isinstance(one, Line)]
+        written = self._written([one.content for _, one in lines])
+        for place, (endpoint, one) in enumerate(lines):
+            self._count("recorded" if place < written else "unwritten")
+            if place < written and self._asking is not None:
+                self._wait(endpoint, one.exchange)
+        for why in (one for _, one in found if isinstance(one, str)):
+            self._count(why)
 
-    def _mirrored(self, passed: Passed, seen: Seen | None) -> Exchange | str:
+    def _mirrored(self, passed: Passed, seen: Seen | None) -> Line | str:
         """What is to be recorded of a call, or why nothing is."""
         if not passed.succeeded:
             return "failed" if passed.whole else "cut"
@@ -100,10 +110,10 @@ class Mirror:
             return "unsampled"
         return self._redacted(passed, session, *seen)
 
-    def _redacted(self, passed: Passed, session: str, request: Json, response: Json) -> Exchange | str:
+    def _redacted(self, passed: Passed, session: str, request: Json, response: Json) -> Line | str:
         assert self._options.redact is not None
         try:
-            return self._options.redact(
+            exchange = self._options.redact(
                 Exchange(
                     timestamp=passed.at_s,
                     workload_id=self._options.workload_id,
@@ -112,18 +122,18 @@ class Mirror:
                     response=response,
                 )
             )
+            return Line(exchange, as_line(exchange))
         except Exception as error:  # whatever a redactor raises: what it did not see through goes nowhere
             _log.warning("not redacted, and not recorded: %s", type(error).__name__)
             return "unredacted"
 
-    def _written(self, exchanges: Sequence[Exchange]) -> str:
+    def _written(self, lines: Sequence[bytes]) -> int:
+        """How many of the first lines were written."""
         try:
-            if exchanges:
-                append(self._options.folder / EXCHANGES, *exchanges)
+            return append_lines(self._options.folder / EXCHANGES, lines) if lines else 0
         except Unavailable as error:
             _log.warning("%s", error)
-            return "unwritten"
-        return RECORDED
+            return 0
 
     def _wait(self, endpoint: str, exchange: Exchange) -> None:
         try:

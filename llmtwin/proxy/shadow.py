@@ -120,7 +120,7 @@ class Shadower:
     def _keep(self, exchange: Exchange, latency_s: float, response: Json) -> str:
         shadow = Shadow(timestamp=time.time(), exchange=exchange.id, latency_s=latency_s, response=response)
         try:
-            append(self._path, shadow, durably=False)  # it can be asked again
+            append(self._path, shadow, durably=False)  # to lose it is a pair less
         except Unavailable:
             return "twin_unwritten"
         return "shadowed"

@@ -181,25 +181,44 @@ class Tail(Generic[Line]):
             raise InputError(f"{self._path} cannot be read: {error.strerror}") from error
 
 
-def append(path: Path, *lines: Exchange | Shadow, durably: bool = True) -> None:
-    """Add lines, and wait until they are on the disk; where they do not fit, nothing of them stays.
+def as_line(one: Exchange | Shadow) -> bytes:
+    """It as it stands in a file. Raises TypeError or ValueError for what is no JSON."""
+    return (json.dumps(one.model_dump()) + "\n").encode()
+
+
+def append(path: Path, one: Exchange | Shadow, *, durably: bool = True) -> None:
+    """Add a line, as `append_lines`; where it does not fit, nothing of it stays."""
+    append_lines(path, [as_line(one)], durably=durably)
+
+
+def append_lines(path: Path, lines: Sequence[bytes], *, durably: bool = True) -> int:
+    """Add lines and wait until they are on the disk; how many of the first ones fitted.
 
     If not `durably`, the system writes them when it likes: they outlive the process, but not the machine.
     Only one process writes a file. A half line that a killed one left stays, and is skipped by readers.
-    Raises Unavailable where it cannot be written.
+    Raises Unavailable where not even the first can be written.
     """
-    content = "".join(json.dumps(line.model_dump()) + "\n" for line in lines).encode()
+    written = 0
     try:
         created = not path.exists()
         with path.open("ab+", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
-            _write_whole(file, content if _ends_line(file, size) else b"\n" + content, size)
+            rest = b"" if _ends_line(file, size) else b"\n"
+            for line in lines:
+                try:
+                    _write_whole(file, rest + line, size)
+                except OSError:
+                    if not written:
+                        raise
+                    break
+                size, rest, written = size + len(rest + line), b"", written + 1
             if durably:
                 os.fsync(file.fileno())
         if created:
             sync_folder(path.parent)
     except OSError as error:
         raise Unavailable(f"{path} cannot be written: {error.strerror}") from error
+    return written
 
 
 def forget(folder: Path, ids: Collection[str]) -> None:

@@ -28,6 +28,8 @@ PAIRS_SHARE = 0.3
 """How many tokens of pairs there are, beside the replies, for each token of plain text."""
 WORDS_MIN = 1000
 
+_TASKS = frozenset({Shape.TITLE, Shape.HEADING, Shape.OUTLINE})
+
 
 def lessons(known: Known, voice: Voice, count_tokens: CountTokens, key: bytes) -> Lessons:
     """What the voice's documents teach but for the held-out ones, with stand-ins for what is private.
@@ -52,7 +54,7 @@ def lessons(known: Known, voice: Voice, count_tokens: CountTokens, key: bytes) -
     taught = _taught(parts.train, tuple(held_out.values()), making)
     return Lessons(
         examples=(*(pair.example for pair in taught), *corrected),
-        tasks=tuple(pair.example for pair in taught if pair.shape not in (Shape.REPLY, Shape.PLAIN)),
+        tasks=tuple(pair.example for pair in taught if pair.shape in _TASKS),
         preferences=preferred,
         learned=tuple(item.address for item in parts.train),
         held_out=held_out,
