@@ -1,7 +1,7 @@
 """Has a capable base say what some texts are the answer to (instruction back-translation, arXiv:2308.06259).
 
-It knows no kind and no HTTP. The base sees what is learned, so stand-ins for what is private. Preferences, and
-the canaries of an audit, are learned with the prompts as they were.
+It knows no kind and no HTTP. The base sees what is learned, so stand-ins for what is private. Preferences and
+the canaries of an audit are learned with the prompts as they were.
 """
 
 from __future__ import annotations
