@@ -26,7 +26,7 @@ from llmtwin.models.base import Base
 from llmtwin.models.batches import common_prompt, filled, in_batches, rounded
 from llmtwin.models.engine.api import turn
 from llmtwin.models.lora import PARTS, SCALE, Fused, Lora
-from llmtwin.models.transformer import KeysValues, Transformer, causal, recording
+from llmtwin.models.transformer import Attend, KeysValues, Transformer, causal, recording
 from llmtwin.records import Example
 
 
@@ -125,7 +125,8 @@ def tuned(run: Run, rows: Sequence[Row], digest: str, checkpoint: Path | None, r
     lora = run.lora()
     if not options.stop_when_complete:
         return Tuned(lora, tuple(run.history), (), run.tokens)
-    recalled = run.recalled(lora)
+    # A complete run has judged this very adapter.
+    recalled = [True] * len(rows) if run.complete else run.recalled(lora)
     by_row = {id(row): recalled[place] for place, row in enumerate(run.rows)}
     return Tuned(lora, tuple(run.history), tuple(by_row[id(row)] for row in rows), run.tokens)
 
@@ -203,11 +204,11 @@ class Run:
         self.epoch += 1
 
     def _complete(self) -> bool:
-        """Whether what is stored recalls all rows surely; the first batch that it does not has its turn next.
+        """Whether the adapter, as it is stored, recalls all rows surely; a batch that it does not is next.
 
         Those are asked first that were not sure of late.
         """
-        self._use(self.stored)
+        self._take(self.lora())
         places = sorted(range(len(self._batches)), key=lambda place: self._is_sure(self._batches[place]))
         sure = (all(self._sure(self._batches[place], self.options.probability_min)) for place in places)
         wrong = next((place for place, right in zip(places, sure, strict=True) if not right), None)
@@ -414,18 +415,28 @@ def digest_of(
 def cache_trunk(
     transformer: Transformer, rows: list[Row], first: int, under: Fused | None, begin: int = 0
 ) -> list[Tensor]:
-    """Hidden states (tokens, hidden) of every row below layer `first`, from its token `begin` on."""
+    """Hidden states (tokens, hidden) of every row below layer `first`, from its token `begin` on.
+
+    All rows have the same tokens before that, which go through the layers once.
+    """
     cached: list[Tensor] = []
+    before, layers = KeysValues(), range(first)
+
+    def run(ids: Tensor, start: int, attend: Attend) -> Tensor:
+        rope = transformer.rope(torch.arange(start, start + ids.shape[1])[None])
+        return transformer.run(transformer.embed(ids), rope, attend, layers, under)
+
     with torch.no_grad():
+        if begin:
+            common = torch.tensor([rows[0][0][:begin]])
+            run(common, 0, recording(causal(begin, transformer.dtype), before))
         for batch in in_batches(rows, 1024):
-            length = max(len(rows[index][0]) for index in batch)
+            length = max(len(rows[index][0]) for index in batch) - begin
             ids = torch.zeros(len(batch), length, dtype=torch.long)
             for row, index in enumerate(batch):
-                ids[row, : len(rows[index][0])] = torch.tensor(rows[index][0])
-            rope = transformer.rope(torch.arange(length)[None])
-            attend = causal(length, transformer.dtype)
-            x = transformer.run(transformer.embed(ids), rope, attend, range(first), under)
-            cached += [x[row, begin : len(rows[index][0])].clone() for row, index in enumerate(batch)]
+                ids[row, : len(rows[index][0]) - begin] = torch.tensor(rows[index][0][begin:])
+            x = run(ids, begin, causal(length, transformer.dtype, before))
+            cached += [x[row, : len(rows[index][0]) - begin].clone() for row, index in enumerate(batch)]
     return cached
 
 
