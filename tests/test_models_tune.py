@@ -24,7 +24,7 @@ from llmtwin.models.base import UPPER_SHARE, Base
 from llmtwin.models.engine.api import Request, turn
 from llmtwin.models.engine.torch_engine import TorchEngine
 from llmtwin.models.lora import Fused, Lora, shapes, stack
-from llmtwin.models.transformer import Transformer, causal
+from llmtwin.models.transformer import Transformer, causal, packed
 from llmtwin.models.tune import Progress, TuneOptions, prefer, render, tune
 from llmtwin.records import Example, Preference
 from tests.models import tiny_base
@@ -117,6 +117,29 @@ def test_learning_goes_on_from_an_earlier_adapter(transformer: Transformer) -> N
     assert all(again.recalled)
     assert again.history[0].loss < first.history[0].loss
     assert len(again.history) < len(first.history)
+
+
+@pytest.mark.parametrize("common", [0, 1, 3])
+def test_rows_packed_behind_what_they_begin_with_are_as_each_is_alone(
+    transformer: Transformer, common: int
+) -> None:
+    rows, length, layers = 4, 5, range(transformer.config.layers)
+    begin, *each = torch.randn(rows + 1, max(common, length), transformer.config.hidden).unbind()
+    begin, each = begin[:common], [row[:length] for row in each]
+    places = torch.cat([torch.arange(common), torch.arange(common, common + length).repeat(rows)])
+    together = transformer.run(
+        torch.cat([begin, *each])[None],
+        transformer.rope(places[None]),
+        packed(rows, length, common, transformer.dtype),
+        layers,
+    )
+    for number, row in enumerate(each):
+        rope = transformer.rope(torch.arange(common + length)[None])
+        attend = causal(common + length, transformer.dtype)
+        alone = transformer.run(torch.cat([begin, row])[None], rope, attend, layers)[0]
+        start = common + number * length
+        found = torch.cat([together[0, :common], together[0, start : start + length]])
+        torch.testing.assert_close(found, alone, atol=1e-4, rtol=1e-4)
 
 
 def test_a_seed_repeats_exactly_and_another_does_not(transformer: Transformer) -> None:

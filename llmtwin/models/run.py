@@ -26,7 +26,7 @@ from llmtwin.models.base import Base
 from llmtwin.models.batches import common_prompt, filled, in_batches, rounded
 from llmtwin.models.engine.api import turn
 from llmtwin.models.lora import PARTS, SCALE, Fused, Lora
-from llmtwin.models.transformer import Attend, KeysValues, Transformer, causal, recording
+from llmtwin.models.transformer import Attend, KeysValues, Transformer, causal, packed, recording
 from llmtwin.records import Example
 
 
@@ -160,7 +160,7 @@ class Run:
         frozen = None if under is None else Fused(under, transformer.dtype)
         self.delta = _Trained(self._working(), frozen)
         self._common = common_prompt(self.rows)
-        self._before = cache_trunk(transformer, self.rows[:1], start.first, frozen)[0][None, : self._common]
+        self._before = cache_trunk(transformer, self.rows[:1], start.first, frozen)[0][: self._common]
         self.trunk = cache_trunk(transformer, self.rows, start.first, frozen, self._common)
         transformer.release(range(start.first))
         self.epoch, self.seconds, self.complete = 0, 0.0, False
@@ -313,30 +313,28 @@ class Run:
         """Last hidden states (N, hidden) before a batch's completion tokens, the ids (N, K) that are wanted
         there, and the row (N) of each; so that shapes are few, the first place may be there again at the end.
 
-        What all rows begin with goes through the layers once, and every row attends to it.
+        What all rows begin with goes through the layers once, before them in one sequence, and every row
+        attends to it.
         """
         model, common = self.transformer, self._common
-        layers = range(self.start.first, model.config.layers)
         length = rounded(max(len(self.rows[index][0]) for index in batch) - common)
-        x = torch.zeros(len(batch), length, model.config.hidden, dtype=model.dtype)
+        x = torch.zeros(1, common + len(batch) * length, model.config.hidden, dtype=model.dtype)
+        x[0, :common] = self._before
         owners, places, targets = list[int](), list[int](), list[list[int]]()
         for row, index in enumerate(batch):
             ids, prompt = self.rows[index]
-            x[row, : len(ids) - common] = self.trunk[index]
+            start = common + row * length
+            x[0, start : start + len(ids) - common] = self.trunk[index]
             owners += [row] * (len(ids) - prompt)
-            places += range(prompt - 1 - common, len(ids) - 1 - common)
+            places += range(start + prompt - 1 - common, start + len(ids) - 1 - common)
             targets += self.wanted[index]
-        before = KeysValues()
-        if common:
-            attend = recording(causal(common, model.dtype), before)
-            model.run(self._before, self._rope(0, common), attend, layers, self.delta)
-        attend = causal(length, model.dtype, before, self.start.first)
-        owner, at, target = (filled(each, rounded(len(owners))) for each in (owners, places, targets))
-        x = model.run(x, self._rope(common, length), attend, layers, self.delta, (owner, at))
+        at = [torch.arange(common), torch.arange(common, common + length).repeat(len(batch))]
+        attend = packed(len(batch), length, common, model.dtype)
+        layers = range(self.start.first, model.config.layers)
+        owner, place, target = (filled(each, rounded(len(owners))) for each in (owners, places, targets))
+        wanted = torch.zeros_like(place), place
+        x = model.run(x, model.rope(torch.cat(at)[None]), attend, layers, self.delta, wanted)
         return x, target, owner
-
-    def _rope(self, first: int, length: int) -> tuple[Tensor, Tensor]:
-        return self.transformer.rope(torch.arange(first, first + length)[None])
 
     def save(self, path: Path, digest: str) -> None:
         """Write the run's state beside `path` and put it there whole."""

@@ -211,6 +211,31 @@ def causal(length: int, dtype: torch.dtype, before: KeysValues | None = None, fi
     return attend
 
 
+def packed(rows: int, length: int, common: int, dtype: torch.dtype) -> Attend:
+    """Attention within one sequence: `common` tokens, and so many rows of `length` that each go on from them.
+
+    As `causal` with the common tokens before, but that these go through the layers with the rows.
+    """
+    within, own = causal(common, dtype), torch.full((1, length, length), float("-inf"), dtype=dtype).triu(1)
+    mask = torch.cat([own.new_zeros(1, length, common), own], dim=-1)
+
+    def apart(x: Tensor) -> Tensor:
+        heads, _, width = x.shape[1:]
+        return x[0, :, common:].reshape(heads, rows, length, width).transpose(0, 1)
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        begin = [x[:, :, :common] for x in (q, k, v)]
+        keys, values = (
+            torch.cat([x.expand(rows, -1, -1, -1), apart(whole)], dim=2)
+            for x, whole in zip(begin[1:], (k, v), strict=True)
+        )
+        each = attention(apart(q), keys, values, mask)
+        together = each.transpose(0, 1).reshape(1, q.shape[1], rows * length, q.shape[3])
+        return torch.cat([within(layer, *begin), together], dim=2) if common else together
+
+    return attend
+
+
 def recording(attend: Attend, kept: KeysValues) -> Attend:
     """`attend`, with every layer's keys and values appended to `kept`."""
 
