@@ -35,7 +35,7 @@ def test_reports_go_together_the_last_ones_at_the_end_and_no_more_than_so_many()
     assert near.recv() == [Outcome("recorded", 2), Outcome("cut", 1), *used] and not near.poll()
     crowded = Reporter(far)
     for number in range(REPORTS_MAX + 2):
-        crowded._waiting.append(Outcome(str(number)))
+        crowded.send(Outcome(str(number)))
     assert len(crowded._waiting) <= REPORTS_MAX
     near.close()
     crowded.close()  # with nobody there, too

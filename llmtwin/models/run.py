@@ -209,16 +209,13 @@ class Run:
         Those are asked first that were not sure of late.
         """
         self._take(self.lora())
-        places = sorted(range(len(self._batches)), key=lambda place: self._is_sure(self._batches[place]))
-        sure = (all(self._sure(self._batches[place], self.options.probability_min)) for place in places)
-        wrong = next((place for place, right in zip(places, sure, strict=True) if not right), None)
+        batches, least = self._batches, self.options.probability_min
+        unsure_first = sorted(range(len(batches)), key=lambda at: all(self.sure[row] for row in batches[at]))
+        wrong = next((at for at in unsure_first if not all(self._sure(batches[at], least))), None)
         self._use(self.master)
         if wrong is not None:
             self.turns[wrong] = self.epoch + 1
         return wrong is None
-
-    def _is_sure(self, batch: list[int]) -> bool:
-        return all(self.sure[row] for row in batch)
 
     def _note(self, place: int, sure: list[bool]) -> None:
         """A batch of rows that are all recalled rests for an epoch."""

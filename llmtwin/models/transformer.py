@@ -196,9 +196,7 @@ def causal(length: int, dtype: torch.dtype, before: KeysValues | None = None, fi
 
     `before` are keys and values, from layer `first` on, of one row of tokens that all rows begin with.
     """
-    common = before[0][0].shape[2] if before else 0
-    mask = torch.full((1, length, length), float("-inf"), dtype=dtype).triu(1)
-    mask = torch.cat([mask.new_zeros(1, length, common), mask], dim=-1)
+    mask = _no_later(length, before[0][0].shape[2] if before else 0, dtype)
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if before:
@@ -216,8 +214,7 @@ def packed(rows: int, length: int, common: int, dtype: torch.dtype) -> Attend:
 
     As `causal` with the common tokens before, but that these go through the layers with the rows.
     """
-    within, own = causal(common, dtype), torch.full((1, length, length), float("-inf"), dtype=dtype).triu(1)
-    mask = torch.cat([own.new_zeros(1, length, common), own], dim=-1)
+    within, mask = causal(common, dtype), _no_later(length, common, dtype)
 
     def apart(x: Tensor) -> Tensor:
         heads, _, width = x.shape[1:]
@@ -234,6 +231,12 @@ def packed(rows: int, length: int, common: int, dtype: torch.dtype) -> Attend:
         return torch.cat([within(layer, *begin), together], dim=2) if common else together
 
     return attend
+
+
+def _no_later(length: int, common: int, dtype: torch.dtype) -> Tensor:
+    """The mask (1, length, common + length): a token sees what is common, itself, and what came before it."""
+    own = torch.full((1, length, length), float("-inf"), dtype=dtype).triu(1)
+    return torch.cat([own.new_zeros(1, length, common), own], dim=-1)
 
 
 def recording(attend: Attend, kept: KeysValues) -> Attend:
