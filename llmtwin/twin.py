@@ -24,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from llmtwin import serving
 from llmtwin.edge import forgetting, outbox, portable
 from llmtwin.edge.link import Link, Tokens
+from llmtwin.edge.locks import learning
 from llmtwin.edge.outbox import Pushed, PushOptions
 from llmtwin.edge.results import Audited, Collected, Forgotten, Tuned, Watched
 from llmtwin.edge.sealed import ask_sealed, object_of
@@ -275,8 +276,10 @@ class Twin:
 
         self._own()
         key, version = load_key(self._store.folder / KEY), self._version_to_audit()
-        found = audit.audit(self._store, self._base(), self._sealer(), version, plant=canaries, report=report)
-        manifest = audit.publish_audited(self._store, version, found, key)
+        base, sealer = self._base(), self._sealer()
+        with learning(self._store):
+            found = audit.audit(self._store, base, sealer, version, plant=canaries, report=report)
+            manifest = audit.publish_audited(self._store, version, found, key)
         return Audited(version, manifest.version, found, self.push(options=_ONCE))
 
     def export(
@@ -339,7 +342,10 @@ class Twin:
         return self._pushed(card) if card else None
 
     def forget(self) -> Forgotten:
-        """Forget everything of this twin, at the server first and then here; it cannot be used afterwards."""
+        """Forget everything of this twin, at the server first and then here; it cannot be used afterwards.
+
+        Raises Conflict while it learns.
+        """
         return forgetting.forget_all(self._store, self._owner_link())
 
     def forget_source(self, source: str) -> Forgotten:
@@ -347,7 +353,7 @@ class Twin:
 
         What nothing is called is a file or folder: it is looked for as `collect` does, wherever links lead.
         Every version that may have learned from them is withdrawn, at the server first and then here: tune
-        again for a new one. Raises NotFound where there are none.
+        again for a new one. Raises NotFound where there are none, Conflict while the twin learns.
         """
         gone = forgetting.forget_source(self._store, self._owner_link(), source)
         # What was on its way to the server meanwhile is forgotten there, too.

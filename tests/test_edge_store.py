@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import stat
 import threading
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from llmtwin.edge.locks import acting, learning
 from llmtwin.edge.schema import MIGRATIONS
 from llmtwin.edge.store import EdgeStore, ExecutionState, Item, ItemKind, Report, Settings
 from llmtwin.errors import Conflict, InputError, NotFound, Unavailable
@@ -275,10 +277,21 @@ def test_only_the_owner_may_read_the_file(tmp_path: Path) -> None:
 
 def test_one_agent_at_a_time(tmp_path: Path) -> None:
     with EdgeStore(tmp_path) as one, EdgeStore(tmp_path) as other:
-        with one.acting(), pytest.raises(Conflict, match="already running"), other.acting():
+        with acting(one), pytest.raises(Conflict, match="already running"), acting(other):
             pass
-        with other.acting():
+        with acting(other):
             pass
+
+
+def test_what_is_learned_from_is_so_by_one_alone_and_what_is_gone_does_not_come_back(tmp_path: Path) -> None:
+    with EdgeStore(tmp_path / "home1") as one, EdgeStore(tmp_path / "home1") as other:
+        with learning(one), pytest.raises(Conflict, match="being learned or forgotten"), learning(other):
+            pass
+        with learning(other):
+            shutil.rmtree(other.folder)
+        with pytest.raises(NotFound, match="any more"), learning(one):
+            pass
+        assert not one.folder.exists()
 
 
 def test_a_file_of_an_older_llmtwin_keeps_its_documents(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from llmtwin.cli import app
 from llmtwin.edge.learn import learn
 from llmtwin.edge.store import KEY, SEAL_KEY, EdgeStore
-from llmtwin.errors import InputError, NotFound, Unavailable
+from llmtwin.errors import Conflict, InputError, NotFound, Unavailable
 from llmtwin.models.base import find_base
 from llmtwin.models.distil import taught_by
 from llmtwin.models.transformer import Transformer
@@ -84,6 +84,21 @@ def desk(learned: tuple[Settings, Twin]) -> Iterator[Settings]:
     yield settings
     with EdgeStore(settings.edge_folder / "desk") as store:
         store.drop([one for one in store.documents() if one.source == OWN])
+
+
+def test_what_is_sampled_is_not_forgotten_meanwhile(learned: tuple[Settings, Twin], desk: Settings) -> None:
+    _, twin = learned
+    tried: list[int] = []
+
+    def meanwhile(done: int) -> None:
+        with pytest.raises(Conflict, match="wait until that ends"):
+            twin.forget_source(SOURCE)
+        tried.append(done)
+
+    with Speaker(told) as primary:
+        place.set_primary("desk", primary.url, desk)
+        found = sampling.sample("desk", 0.1, desk, advance=meanwhile)
+    assert len(tried) == found.answers > 0
 
 
 def lines(settings: Settings, source: str) -> dict[str, Exchange]:

@@ -18,11 +18,12 @@ from llmtwin import serving
 from llmtwin.cli import app
 from llmtwin.edge import mirrored
 from llmtwin.edge.store import SEAL_KEY, EdgeStore
-from llmtwin.errors import InputError, NotFound, Unavailable
+from llmtwin.errors import Conflict, InputError, NotFound, Unavailable
 from llmtwin.memory import Memory
 from llmtwin.models.engine.api import Request, conversation
 from llmtwin.models.engine.torch_engine import TorchEngine
 from llmtwin.models.lora import Lora
+from llmtwin.models.tune import Progress
 from llmtwin.primary import canary, gating, nearness, place, shadowing
 from llmtwin.records import Description, Question, Trace
 from llmtwin.settings import Settings
@@ -275,6 +276,27 @@ def test_what_a_proxy_recorded_is_forgotten_on_its_record_too(own: Settings) -> 
         assert store.documents() == []
         for file in own.edge_folder.rglob("*"):
             assert not file.is_file() or not re.search(rb"lamp \d is on|dark \d", file.read_bytes()), file
+
+
+def test_while_a_twin_learns_nothing_is_forgotten_and_nothing_else_learns(
+    own: Settings, tmp_path: Path
+) -> None:
+    tried: list[str] = []
+
+    def meanwhile(progress: Progress) -> None:
+        if not tried:
+            with Twin.open("desk", own) as other:
+                for work in (other.forget, lambda: other.forget_source("traffic"), other.tune):
+                    with pytest.raises(Conflict, match="wait until that ends") as refused:
+                        work()
+                    tried.append(str(refused.value))
+
+    with Twin.new("desk", "model", settings=own) as twin:
+        twin.collect(traffic(tmp_path / "traffic.jsonl", COUNT))
+        assert twin.tune(meanwhile, options=QUICK).card.version == 1
+        assert len(tried) == 3
+        assert twin.forget_source("traffic").versions == (1,)
+        twin.forget()
 
 
 def test_of_a_record_only_what_came_is_read_and_written(own: Settings) -> None:

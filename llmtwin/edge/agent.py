@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from llmtwin.edge.link import Link
+from llmtwin.edge.locks import acting
 from llmtwin.edge.outbox import PushOptions, push
 from llmtwin.edge.store import EdgeStore
 from llmtwin.errors import Denied, LlmtwinError
@@ -104,7 +105,7 @@ def run(
     the link's token.
     """
     options = options or AgentOptions()
-    with store.acting():
+    with acting(store):
         for command_id in store.unfinished():
             store.finish(command_id, INTERRUPTED)
         orders = _Orders(store, link, device, stop, options)

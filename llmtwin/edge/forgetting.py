@@ -7,14 +7,19 @@ import shutil
 
 from llmtwin.edge import mirrored
 from llmtwin.edge.link import Link
+from llmtwin.edge.locks import alone
 from llmtwin.edge.results import Forgotten
 from llmtwin.edge.store import CHECKPOINTS, EdgeStore
 from llmtwin.errors import NotFound
 from llmtwin.records import Document
 
 
+@alone
 def forget_all(store: EdgeStore, link: Link) -> Forgotten:
-    """Forget everything of a twin; the store is closed, and its folder is gone."""
+    """Forget everything of a twin; the store is closed, and its folder is gone.
+
+    Raises Conflict while the twin learns.
+    """
     versions = _versions(link)
     gone = Forgotten(
         documents=tuple(one.address for one in store.documents()),
@@ -29,8 +34,12 @@ def forget_all(store: EdgeStore, link: Link) -> Forgotten:
     return gone
 
 
+@alone
 def forget_source(store: EdgeStore, link: Link, source: str) -> Forgotten:
-    """Forget the documents of what is named, with all that was made of them. Raises NotFound."""
+    """Forget the documents of what is named, with all that was made of them.
+
+    Raises NotFound where there are none, Conflict while the twin learns.
+    """
     mirrored.take(store)
     documents = _documents(store, source) or _documents(store, source and os.path.realpath(source))
     if not documents:

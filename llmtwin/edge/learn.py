@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from llmtwin.edge import mirrored, publish
 from llmtwin.edge.instructions import instructed
 from llmtwin.edge.likeness import compare
+from llmtwin.edge.locks import alone
 from llmtwin.edge.preferences import answers, preferences, preferring
 from llmtwin.edge.sealed import object_of, sealed_example
 from llmtwin.edge.store import CHECKPOINTS, EdgeStore
@@ -48,6 +49,7 @@ class Learned:
     tuned: Tuned
 
 
+@alone
 def learn(
     store: EdgeStore,
     transformer: Transformer,
@@ -70,7 +72,7 @@ def learn(
     what the version learned, and where nothing `changed`. A version that lost other facts, or that is worse
     on what was held out than the one in use, or the base where there is none, is not published. A killed run
     goes on where it was. Raises InputError where there is nothing private to learn, Conflict where the gate
-    keeps the new version back.
+    keeps the new version back, or where others learn or forget meanwhile.
     """
     of = kind(store.settings().kind)
     mirrored.take(store)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from llmtwin.edge.link import Link
+from llmtwin.edge.locks import sending
 from llmtwin.edge.store import EdgeStore, Item, ItemKind, Refusal, Report
 from llmtwin.errors import Conflict, Denied, InputError, LlmtwinError, NotFound, Unavailable, Untrusted
 from llmtwin.records import Description, Prompt
@@ -53,7 +54,7 @@ def push(
     cut off and is repeated changes nothing at the server: every item has an id there.
     `progress` is called with the items done and the items in all.
     """
-    with store.sending():
+    with sending(store):
         return _Push(store, link, progress, options or PushOptions()).run()
 
 

@@ -18,11 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from filelock import FileLock, Timeout
 from pydantic import Field
 
 from llmtwin.edge.schema import MIGRATIONS
-from llmtwin.errors import Conflict, InputError, NotFound, Unavailable
+from llmtwin.errors import InputError, NotFound, Unavailable
 from llmtwin.records import (
     Command,
     CommandState,
@@ -406,23 +405,6 @@ class EdgeStore:
         """The ids of the commands that were started and have no end, oldest first."""
         rows = self._rows("SELECT id FROM command WHERE state = ? ORDER BY rowid", (ExecutionState.STARTED,))
         return [str(id_) for (id_,) in rows]
-
-    # Locks between processes; the system frees them when their process dies
-
-    @contextmanager
-    def sending(self) -> Iterator[None]:
-        """Be the only sender of this outbox, so that its order holds; waits for another one to end."""
-        with FileLock(self.folder / "outbox.lock"):
-            yield
-
-    @contextmanager
-    def acting(self) -> Iterator[None]:
-        """Be the only agent of this twin. Raises Conflict when one is running."""
-        try:
-            with FileLock(self.folder / "agent.lock", timeout=0):
-                yield
-        except Timeout as error:
-            raise Conflict(f"an agent is already running on {self.folder}; stop it first") from error
 
     # SQLite
 

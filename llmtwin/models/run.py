@@ -350,7 +350,6 @@ class Run:
             "turns": json.dumps(self.turns),
             "history": json.dumps([asdict(entry) for entry in self.history]),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_suffix(".part")
         save_file(tensors, scratch, metadata=meta)
         os.replace(scratch, path)

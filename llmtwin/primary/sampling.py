@@ -16,6 +16,7 @@ import httpx
 
 from llmtwin import serving
 from llmtwin.edge import mirrored
+from llmtwin.edge.locks import learning
 from llmtwin.edge.store import EdgeStore
 from llmtwin.errors import InputError, LlmtwinError, NotFound, Unavailable
 from llmtwin.primary.asking import Tell, as_on_record, ask, reasons
@@ -60,12 +61,12 @@ def sample(
     the same ones first, and of held-out sessions none. Each answer is kept as soon as it is known, in the
     place of that of an older version, and is not asked about again. Raises InputError for a share that cannot
     be, or a primary that does not go on with a reply that was begun or says nothing of log-probabilities;
-    NotFound where nothing is learned yet.
+    NotFound where nothing is learned yet; Conflict while the twin learns or forgets.
     """
     if not 0 < share <= SHARE_MAX:
         raise InputError(f"a share of {share:g} cannot be: give more than 0, and {SHARE_MAX:g} at most")
     settings = settings or read_settings()
-    with open_store(name, settings) as store:
+    with open_store(name, settings) as store, learning(store):
         mirrored.take(store)
         version = open_link(store, settings).info().live_version
         if version is None:

@@ -83,6 +83,7 @@ def learn(
     At most `answers_max` answers of the base are what its own words are preferred to.
     """
     checkpoints = [folder.with_suffix(suffix) for suffix in (".ckpt", ".preferring.ckpt")]
+    folder.parent.mkdir(parents=True, exist_ok=True)
     lessons = examples(transformer, parts)
     taught = tune(transformer, lessons, options, checkpoint=checkpoints[0], report=report)
     preferring = prefer(
