@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from llmtwin.errors import NotFound
+from llmtwin.models.engine.echo import EchoEngine
 from llmtwin.records import new_id
+from llmtwin.server.core import Core, ServerOptions
 from tests.conftest import TwinAt
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -87,3 +94,14 @@ def test_search_and_forget(twin: TwinAt) -> None:
     assert (found("hall"), found("garden")) == ([], [kept["id"]])
     assert twin.owner.delete(f"{twin.path}/prompts").json() == {"forgotten": 1}
     assert found("garden") == []
+
+
+def test_what_arrives_when_its_twin_is_forgotten_is_not_kept(tmp_path: Path) -> None:
+    body = json.dumps([prompt("home1")]).encode()
+    with closing(Core(ServerOptions(tmp_path, EchoEngine()))) as core:
+        core.registry.create("home1", "home", None)
+        assert core.append("home1", body).stored == 1
+        core.forget("home1")
+        with pytest.raises(NotFound):
+            core.append("home1", body)
+        assert core.memory.snapshot("home1") == [] and core.memory.search("home1", "hall") == []

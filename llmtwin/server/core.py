@@ -97,7 +97,10 @@ class Core:
     # -- what an edge sends
 
     def append(self, twin: str, body: bytes) -> Stored:
-        """Remember a batch of prompts; the bad ones are refused by index and the rest is kept."""
+        """Remember a batch of prompts; the bad ones are refused by index and the rest is kept.
+
+        Raises NotFound where the twin was forgotten meanwhile; then nothing is kept.
+        """
         prompts, refused = decode_prompts(body, self.options.now())
         bad = {item.index for item in refused}
         indices = [index for index in range(len(prompts) + len(refused)) if index not in bad]
@@ -108,6 +111,11 @@ class Core:
             else:
                 refused.append(Refused(index=index, reason="it is about another twin"))
         stored, contrary = self._append(own)
+        try:
+            self.registry.twin(twin)
+        except NotFound:  # it was forgotten meanwhile, and nobody could forget these any more
+            self.memory.forget(twin)
+            raise
         refused = sorted([*refused, *contrary], key=lambda item: item.index)
         return Stored(stored, len(own) - stored - len(contrary), refused)
 
