@@ -165,17 +165,17 @@ class Registry:
 
         Before a canary is the live version. Raises NotFound.
         """
-        if version is None:
-            info = self.twin(twin)
-            version = live = info.live_version
-            if live is not None and info.canary_version is None:
-                version = self._version_below(twin, live)
-            if version is None:
-                raise NotFound("there is no version to roll back to")
-        self.adapter(twin, version)
         with self._database.write() as db:
+            if version is None:
+                info = self.twin(twin)
+                version = live = info.live_version
+                if live is not None and info.canary_version is None:
+                    version = self._version_below(twin, live)
+                if version is None:
+                    raise NotFound("there is no version to roll back to")
+            self.adapter(twin, version)
             _set_live(db, twin, version)
-        return self.adapter(twin, version)
+            return self.adapter(twin, version)
 
     def set_canary(self, twin: str, version: int, share: float) -> TwinInfo:
         """Have a version answer a share (0 to 1) of the sessions, and the live one the others.
@@ -183,8 +183,8 @@ class Registry:
         Of the live version itself the others go to the one before it. Raises NotFound for a version that may
         not be used, Conflict where there is none for the others.
         """
-        self.adapter(twin, version)
         with self._database.write() as db:
+            self.adapter(twin, version)
             live = self._twin_row(twin)["live_version"]
             others = self._version_below(twin, version) if live == version else live
             if others is None:
@@ -202,9 +202,9 @@ class Registry:
         Raises NotFound where there is no such version or it was withdrawn before.
         """
         with self._folders_lock:
-            was_live, info = self.adapter(twin, version).live, self.twin(twin)
-            live = self._version_below(twin, version) if was_live else info.live_version
             with self._database.write() as db:
+                was_live, info = self.adapter(twin, version).live, self.twin(twin)
+                live = self._version_below(twin, version) if was_live else info.live_version
                 db.execute(
                     "UPDATE adapters SET withdrawn = 1 WHERE (twin, version) = (?, ?)", (twin, version)
                 )
