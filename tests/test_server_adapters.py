@@ -176,6 +176,8 @@ def test_a_forgotten_twin_leaves_nothing(server: ServerProcess, pushed: TwinAt) 
     assert pushed.owner.delete(pushed.path).status_code == 204
     assert pushed.owner.get(pushed.path).status_code == 401
     assert not (server.data / "adapters" / pushed.id).exists()
+    for file in server.data.rglob("*"):
+        assert not file.is_file() or pushed.id.encode() not in file.read_bytes(), file
     with server.admin() as admin:
         assert admin.get(pushed.path).status_code == 404
         assert admin.post("/v1/twins", json={"id": pushed.id, "kind": "echo"}).status_code == 200

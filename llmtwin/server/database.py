@@ -105,6 +105,17 @@ class Database:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
 
+    def empty_log(self) -> None:
+        """Write the log into the file and empty it: it holds the old pages, with what was deleted.
+
+        Raises Unavailable where the disk does not take it.
+        """
+        with self._lock:
+            try:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.OperationalError as error:
+                raise Unavailable(f"the registry cannot be written: {error}") from error
+
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         """The rows of one query. Raises Unavailable where the file cannot be read."""
         with self._lock:

@@ -102,6 +102,7 @@ class Registry:
             with self._database.write() as db:
                 db.execute("DELETE FROM twins WHERE id = ?", (twin,))
             _remove(self._folder / twin)
+            self._database.empty_log()
 
     # -- adapters
 
