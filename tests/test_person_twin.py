@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from llmtwin.edge.locks import sending
 from llmtwin.edge.outbox import PushOptions, push
+from llmtwin.edge.store import EdgeStore
 from llmtwin.errors import Conflict, InputError, NotFound
 from llmtwin.memory import Memory
 from llmtwin.records import Outcome, Prompt
@@ -378,6 +381,20 @@ def test_a_password_or_key_is_neither_quoted_nor_learned(
     said = [*lessons.held_out.values(), *(one.prompt + one.completion for one in lessons.examples)]
     assert any("At the bank" in text for text in said)
     assert not any(secret in text for text in said for secret in secrets)
+
+
+def test_a_source_is_forgotten_after_what_is_on_its_way_to_the_server_arrived(
+    twin: Twin, notes: Path, settings: Settings
+) -> None:
+    twin.collect(notes)
+    with EdgeStore(settings.edge_folder / "me") as other, ThreadPoolExecutor(1) as pool:
+        with sending(other):
+            forgetting = pool.submit(twin.forget_source, str(notes / "sqlite.md"))
+            with pytest.raises(TimeoutError):
+                forgetting.result(timeout=1)
+            assert len(other.documents()) == 3 and remembered(settings, "suite SQLite trigger")
+        assert len(forgetting.result().documents) == 1
+        assert len(other.documents()) == 2 and not remembered(settings, "suite SQLite trigger")
 
 
 def test_the_edge_forgets_at_the_server_before_it_tells_anew(notes: Path, settings: Settings) -> None:

@@ -7,7 +7,7 @@ import shutil
 
 from llmtwin.edge import mirrored
 from llmtwin.edge.link import Link
-from llmtwin.edge.locks import alone
+from llmtwin.edge.locks import alone, sending
 from llmtwin.edge.results import Forgotten
 from llmtwin.edge.store import CHECKPOINTS, EdgeStore
 from llmtwin.errors import NotFound
@@ -46,15 +46,16 @@ def forget_source(store: EdgeStore, link: Link, source: str) -> Forgotten:
         there = ", ".join(sorted({one.source for one in store.documents()})) or "none"
         name = store.settings().twin
         raise NotFound(f"{name} has no document of {source}; its sources are: {there}")
-    versions = _versions(link)
-    prompts = sum(link.forget_prompts(one.path) for one in documents)
-    for version in versions:
-        link.withdraw(version)
-    shutil.rmtree(store.folder / "adapters", ignore_errors=True)
-    for checkpoint in CHECKPOINTS:
-        (store.folder / checkpoint).unlink(missing_ok=True)
-    mirrored.forget(store, documents)
-    corrections = store.drop(documents)
+    with sending(store):  # a version that is on its way now would arrive after the others are withdrawn
+        versions = _versions(link)
+        prompts = sum(link.forget_prompts(one.path) for one in documents)
+        for version in versions:
+            link.withdraw(version)
+        shutil.rmtree(store.folder / "adapters", ignore_errors=True)
+        for checkpoint in CHECKPOINTS:
+            (store.folder / checkpoint).unlink(missing_ok=True)
+        mirrored.forget(store, documents)
+        corrections = store.drop(documents)
     return Forgotten(tuple(one.address for one in documents), prompts, corrections, versions)
 
 
