@@ -220,7 +220,7 @@ class LazyEngine:
         return self._loaded().score(requests)
 
     def drop(self, adapter: str) -> None:
-        """Let go of an adapter that is gone: its name may come again with other weights."""
+        """Let go of an adapter that is gone: nothing of it stays in memory."""
         with self._lock:
             if self._engine is not None:
                 self._engine.drop(adapter)
@@ -233,12 +233,12 @@ class LazyEngine:
             return self._engine
 
     def _folder(self, adapter: str) -> Path:
-        """Where the weights of `skill:<kind>` or `<twin>@<version>` lie."""
+        """Where the weights of `skill:<kind>` or `<twin>@<version>#<hash>` lie."""
         if adapter.startswith(SKILL):
             folder = kind(adapter.removeprefix(SKILL)).skill(self.base_hash)
             assert folder is not None, "a skill is only named where there is one"
             return folder
-        twin, _, version = adapter.rpartition("@")
+        twin, _, version = adapter.partition("#")[0].rpartition("@")
         return self._settings.server_folder / "adapters" / twin / version
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from llmtwin.memory import Memory
 from llmtwin.models.lora import Lora
 from llmtwin.models.tune import TuneOptions
 from llmtwin.records import Format, Outcome
+from llmtwin.server.core import Core
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twin import Twin
 from llmtwin.twins.home import HomeKind
@@ -31,6 +33,7 @@ AT = datetime(2026, 3, 1, 10, tzinfo=UTC)
 LAMP = "light.bedroom_lamp"
 MAXIMUM = "number.bedroom_lamp_maximum_brightness"
 CODE = "text.alarm_code"
+ENOUGH = replace(HomeKind().tuning(), layers_share=0.8, rank=16, learning_rate=1e-2)
 
 
 def entity(entity_id: str, state: str, name: str, **attributes: Any) -> dict[str, Any]:
@@ -279,17 +282,16 @@ def test_a_version_that_would_lose_other_facts_is_kept_back(
     tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.set_num_threads(1)
-    enough = replace(HomeKind().tuning(), layers_share=0.8, rank=16, learning_rate=1e-2)
     with Twin.new("home1") as twin:
         twin.collect(dump(tmp_path / "states.json"))
-        _tune_with(monkeypatch, enough)
+        _tune_with(monkeypatch, ENOUGH)
         assert twin.tune().card.figures["recall"] == 1.0
         twin.collect(dump(tmp_path / "changed.json", "60"))
-        _tune_with(monkeypatch, replace(enough, epochs_max=1))
+        _tune_with(monkeypatch, replace(ENOUGH, epochs_max=1))
         with pytest.raises(Conflict, match=r"^1 other facts would be lost: the version in use stays$"):
             twin.watch()
         assert twin.card().version == 1 and twin._store.queued_count() == 0
-        _tune_with(monkeypatch, enough)
+        _tune_with(monkeypatch, ENOUGH)
         relearned = twin.watch().relearned
         assert relearned is not None and relearned.card.figures["recall"] == 1.0
         assert twin.card() == relearned.card
@@ -328,6 +330,23 @@ def test_a_forgotten_twins_weights_do_not_answer_for_the_next_of_its_name(
             assert score == pytest.approx(fresh, abs=1e-3)
             twin.forget()
             options.on_adapter_gone("home1@1")
+
+
+def test_nor_do_they_where_another_process_forgot_the_twin(
+    tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    _tune_with(monkeypatch, ENOUGH)
+    with closing(Core(serving.server_options(tiny))) as beside:
+        for maximum in ("80", "20"):
+            with Twin.new("home1") as twin:
+                twin.collect(dump(tmp_path / "states.json", maximum))
+                assert twin.tune().card.figures["recall"] == 1.0
+                (limit,) = (one for one in twin._store.observations() if one.fact.path.startswith(MAXIMUM))
+                asked = HomeKind().example(limit)
+                _, (said,) = beside.recall("home1", [asked.prompt], None)
+                assert said.text == asked.completion and maximum in said.text
+                twin.forget()
 
 
 # ---- with a server

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, ValidationError
 from llmtwin.errors import InputError, NotFound
 from llmtwin.records import Question, new_id
 from llmtwin.server.access import Role
-from llmtwin.server.core import Answered, Core, engine_name
+from llmtwin.server.core import Answered, Core
 from llmtwin.server.guard import CallerOf, CoreOf, MetricsOf, note
 from llmtwin.twins.sessions import SESSION_HEADER
 
@@ -115,7 +115,7 @@ def models(caller: CallerOf, core: CoreOf) -> ModelList:
     made = [Model(id=info.id, created=int(info.created_at.timestamp()))]
     for adapter in core.registry.adapters(info.id):
         if not adapter.withdrawn:
-            name = engine_name(info.id, adapter.manifest.version)
+            name = f"{info.id}@{adapter.manifest.version}"
             made.append(Model(id=name, created=int(adapter.manifest.created_at.timestamp())))
     return ModelList(data=made)
 

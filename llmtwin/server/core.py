@@ -11,7 +11,7 @@ from llmtwin import records
 from llmtwin.errors import Conflict, Denied, InputError, NotFound, Untrusted
 from llmtwin.memory import Memory
 from llmtwin.models.engine.api import Completion, Engine, Request, turn
-from llmtwin.records import Adapter, Answer, Card, Command, CommandState, Prompt, Question, Value
+from llmtwin.records import Adapter, Answer, Card, Command, CommandState, Manifest, Prompt, Question, Value
 from llmtwin.server.access import Access
 from llmtwin.server.commands import Commands
 from llmtwin.server.database import Database
@@ -35,7 +35,7 @@ class ServerOptions:
     """`data` is the server's own folder.
 
     `skills` gives the hash of the skill adapter of each kind that has one; the engine knows it by the name
-    `skill:<kind>`, and a twin's version by `<twin>@<version>`. `shapes`, where given, are those of the
+    `skill:<kind>`, and a twin's version by its `engine_name`. `shapes`, where given, are those of the
     tensors of the adapters of each kind. `on_adapter_gone` is told the engine's name of each adapter
     withdrawn or forgotten, so that its weights leave the memory too. `audit_max` is as `check_audited` takes
     it.
@@ -155,8 +155,9 @@ class Core:
 
     def withdraw(self, twin: str, version: int) -> None:
         """Take a version out of use for good. Raises NotFound."""
+        adapter = self.registry.adapter(twin, version)
         self.registry.withdraw(twin, version)
-        self.options.on_adapter_gone(engine_name(twin, version))
+        self.options.on_adapter_gone(engine_name(adapter.manifest))
 
     def forget(self, twin: str) -> None:
         """Everything of a twin is gone: prompts, adapters, commands, tokens. Raises NotFound."""
@@ -165,7 +166,7 @@ class Core:
         self.registry.forget(twin)
         self.memory.forget(twin)  # what was being appended when its tokens went
         for adapter in adapters:
-            self.options.on_adapter_gone(engine_name(twin, adapter.manifest.version))
+            self.options.on_adapter_gone(engine_name(adapter.manifest))
 
     def order(self, command: Command) -> Command:
         """Check a command against the twin's description and store it as desired. Raises InputError."""
@@ -252,7 +253,7 @@ class Core:
     def _view(self, twin: str, adapter: Adapter | None, may_order: bool, engine: Engine) -> View:
         info = self.registry.twin(twin)
         skill = f"skill:{info.kind}" if info.kind in self.options.skills else None
-        own = engine_name(twin, adapter.manifest.version) if adapter else None
+        own = engine_name(adapter.manifest) if adapter else None
         if adapter:
             self._check_fits(adapter, info.kind)
 
@@ -286,9 +287,12 @@ class Core:
             )
 
 
-def engine_name(twin: str, version: int) -> str:
-    """What the engine calls a version of a twin."""
-    return f"{twin}@{version}"
+def engine_name(made: Manifest) -> str:
+    """What the engine calls a version: `<twin>@<version>#<hash>`.
+
+    By its weights, too: when another process forgets the twin, its name may come again with other ones.
+    """
+    return f"{made.twin}@{made.version}#{made.weights[:16]}"
 
 
 class Meter:
