@@ -151,6 +151,22 @@ def test_a_twin_learns_replies_and_none_of_held_out_sessions(twin: Twin, own: Se
     assert answer.receipts.adapter is not None and answer.receipts.adapter.version == card.version
 
 
+def test_a_chat_longer_than_the_base_reads_is_refused_in_a_line_and_harms_nobody(
+    twin: Twin, own: Settings
+) -> None:
+    with EdgeStore(own.edge_folder / "desk") as store:
+        token = store.settings().owner_token
+    turns = [
+        {"role": "assistant", "content": "the lamp is on"},
+        {"role": "user", "content": "what is lamp 7"},
+    ]
+    with serving.openai_client(own, token) as client:
+        refused = client.post("chat/completions", json={"model": "desk", "messages": turns * 100})
+        assert refused.status_code == 422
+        assert re.match(r"this takes \d+ tokens, and the base reads 512:", refused.json()["error"]["message"])
+        assert client.post("chat/completions", json={"model": "desk", "messages": turns}).is_success
+
+
 def test_a_gate_finds_the_nearer_one_nearer_and_logs_what_it_said(twin: Twin, own: Settings) -> None:
     version = twin.tune(options=QUICK).card.version
     found = canary.rule("desk", version, settings=own).found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from llmtwin.errors import InputError
 from llmtwin.models.base import Base
-from llmtwin.models.engine.api import Request, turn
+from llmtwin.models.engine.api import Completion, Request, turn
 from llmtwin.models.engine.torch_engine import TorchEngine, TorchEngineOptions
 from llmtwin.models.lora import Lora
 from tests.models import WORDS, tiny_base
@@ -162,6 +163,34 @@ def test_a_bad_grammar_hurts_only_its_own_request(base: Base, engine: TorchEngin
     with pytest.raises(InputError):
         engine.generate([Request(prompts(base, 1)[0], grammar="no grammar at all")])
     assert engine.generate([Request(prompts(base, 1)[0], tokens_max=2)])[0].tokens_completion <= 2
+
+
+def test_a_prompt_beyond_the_positions_of_the_base_hurts_only_its_own_request(
+    base: Base, engine: TorchEngine
+) -> None:
+    short, long = prompts(base, 1)[0], base.chat(turn("on " * 1000))
+    said = f"takes {len(base.encode(long)) + 1} tokens, and the base reads {base.config.positions}:"
+    alone = engine.generate([Request(short, ("a1",), tokens_max=4)])[0].token_ids
+    futures: list[Future[Completion]] = [Future(), Future()]
+    engine._generate(
+        [(Request(p, ("a1",), tokens_max=4), f) for p, f in zip((long, short), futures, strict=True)]
+    )
+    with pytest.raises(InputError, match=said):
+        futures[0].result()
+    assert futures[1].result().token_ids == alone
+    with pytest.raises(InputError, match="the base reads 512"):
+        engine.score([(short, "on", ("a1",)), (long, "on", ("a1",))])
+    with pytest.raises(InputError, match="the base reads 512"):
+        engine.score([(short, "on " * 1000, ("a1",))])
+
+
+def test_a_completion_ends_where_the_base_reads_no_further(base: Base, engine: TorchEngine) -> None:
+    prompt = base.chat(turn("on"))
+    while len(base.encode(prompt)) < base.config.positions - 3:
+        prompt += "\n"
+    asked = Request(prompt, tokens_max=64, grammar=json.dumps({"type": "string", "minLength": 64}))
+    (made,) = engine.generate([asked])
+    assert made.finish == "length" and made.tokens_prompt + made.tokens_completion == base.config.positions
 
 
 def test_sampling_repeats_with_its_seed_and_varies_without(base: Base, engine: TorchEngine) -> None:

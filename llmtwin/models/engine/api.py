@@ -70,7 +70,8 @@ class Engine(Protocol):
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion a request, in the order of the requests.
 
-        Raises NotFound for an adapter that is not there, Unavailable where the engine cannot run.
+        Raises NotFound for an adapter that is not there, InputError for a prompt longer than the base reads,
+        Unavailable where the engine cannot run.
         """
         ...
 

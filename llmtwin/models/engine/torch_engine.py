@@ -10,7 +10,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Self
@@ -18,6 +18,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from llmtwin.errors import InputError
 from llmtwin.models.base import Base
 from llmtwin.models.engine.api import Completion, Request
 from llmtwin.models.engine.cache import Adapters, Prefixes, Rows
@@ -95,7 +96,10 @@ class TorchEngine:
         return self.base.chat(messages)
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion a request. Raises InputError for a bad grammar, and as the adapter source does."""
+        """One completion a request; where the base reads no further, it ends.
+
+        Raises InputError for a bad grammar or a prompt longer than the base reads, and as `source` does.
+        """
         futures: list[Future[Completion]] = []
         for request in requests:
             futures.append(Future())
@@ -105,7 +109,7 @@ class TorchEngine:
     def score(self, requests: Sequence[Scored]) -> list[float]:
         """Log-probabilities (nats, summed over tokens, without the end token) of completions given prompts.
 
-        Completions of one prompt share its computation.
+        Completions of one prompt share its computation. Raises InputError where the base cannot read both.
         """
         future: Future[list[float]] = Future()
 
@@ -182,6 +186,9 @@ class TorchEngine:
 
     def _admit(self, request: Request, future: Future[Completion]) -> _Row:
         prompt = self.base.encode(request.prompt)
+        self._check_fits(len(prompt) + 1)
+        room = self.base.config.positions - len(prompt)
+        request = replace(request, tokens_max=min(request.tokens_max, room))
         seeded = None if request.seed is None else torch.Generator().manual_seed(request.seed)
         matcher = None if request.grammar is None else self._grammars.matcher(request.grammar)
         forced = [] if matcher is None else matcher.compute_ff_tokens()
@@ -192,6 +199,10 @@ class TorchEngine:
             matcher.consume_tokens(forced)
             row.written += forced
         return row
+
+    def _check_fits(self, tokens: int) -> None:
+        if tokens > (most := self.base.config.positions):
+            raise InputError(f"this takes {tokens} tokens, and the base reads {most}: give it a shorter text")
 
     def _decode(self, rows: list[_Row]) -> None:
         """Run a batch to its end; a row's future is set as soon as the row is done."""
@@ -278,6 +289,7 @@ class TorchEngine:
 
     def _prefill(self, keys: Sequence[tuple[tuple[str, ...], str]]) -> tuple[Rows, Tensor]:
         encoded = [self.base.encode(prompt) for _, prompt in keys]
+        self._check_fits(max(map(len, encoded)))
         cache = Rows(self.model, len(keys), max(map(len, encoded)) + 64)
         stacks = [self._adapters.get(names) for names, _ in keys]
         for row, ((names, _), fused) in enumerate(zip(keys, stacks, strict=True)):
@@ -297,6 +309,9 @@ class TorchEngine:
         """Score completions `wanted` (row of the prefilled prompt, index of the request) into `scores`."""
         completions = [self.base.encode(requests[index][1]) for _, index in wanted]
         rows = [row for row, _ in wanted]
+        self._check_fits(
+            max(int(cache.length[row]) + len(ids) for row, ids in zip(rows, completions, strict=True))
+        )
         first = torch.log_softmax(logits, dim=-1)
         for (row, index), ids in zip(wanted, completions, strict=True):
             scores[index] = float(first[row, ids[0]]) if ids else 0.0
