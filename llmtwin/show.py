@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -32,8 +31,9 @@ if TYPE_CHECKING:
     from llmtwin.twins.model.forecast import Forecast
     from llmtwin.twins.model.running import State, Tokens
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# Much of what is shown was written by others: to print [x] or :on: is to print just that.
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 @contextmanager
@@ -80,12 +80,10 @@ def counted(found: Collected) -> str:
 def show_pushed(pushed: Pushed) -> None:
     """What was sent, what the server refused, and what still waits."""
     for refused in pushed.refused:
-        err.print(
-            f"the server refused {refused.kind} {refused.id}: {refused.reason}", style="red", markup=False
-        )
+        err.print(f"the server refused {refused.kind} {refused.id}: {refused.reason}", style="red")
     out.print(f"{pushed.sent} sent, {pushed.left} waiting")
     if pushed.error is not None:
-        err.print(f"not sent yet: {pushed.error}", style="yellow", markup=False)
+        err.print(f"not sent yet: {pushed.error}", style="yellow")
 
 
 def show_card(card: Card) -> None:
@@ -123,7 +121,7 @@ def _attack(one: Found) -> tuple[str, ...]:
 
 def show_answer(answer: Answer) -> None:
     """An answer with its receipts."""
-    out.print(answer.text, markup=False)
+    out.print(answer.text)
     receipts = answer.receipts
     if used := receipts.adapter:
         out.print(
@@ -131,14 +129,14 @@ def show_answer(answer: Answer) -> None:
             style="dim",
         )
     for prompt in receipts.prompts:
-        out.print(f"  from {prompt.at:%Y-%m-%d %H:%M} {prompt.text}", style="dim", markup=False)
+        out.print(f"  from {prompt.at:%Y-%m-%d %H:%M} {prompt.text}", style="dim")
     if cohort := receipts.cohort:
         span = f", {cohort.oldest_at:%Y-%m-%d %H:%M} to {cohort.newest_at:%H:%M}" if cohort.oldest_at else ""
         out.print(f"  over {cohort.size} twins{span}", style="dim")
     for command in answer.commands:
-        out.print(f"  command {command.id}: {command.state}", style="dim", markup=False)
+        out.print(f"  command {command.id}: {command.state}", style="dim")
     if note := answer.plan.get("note"):
-        err.print(str(note), style="yellow", markup=False)
+        err.print(str(note), style="yellow")
 
 
 @contextmanager
@@ -150,7 +148,7 @@ def in_place() -> Iterator[Callable[[RenderableType], None]]:
 
 def show_watched(found: Watched) -> None:
     """What was asked and what differs; the card of what was learned since."""
-    out.print(watched(found), markup=False)
+    out.print(watched(found))
     if found.relearned is not None:
         show_card(found.relearned.card)
         show_pushed(found.relearned.pushed)
@@ -229,7 +227,7 @@ def show_talked(found: Talked) -> None:
             f" {like.told_apart:.0%}, where half is never"
         )
     if found.doubt:
-        err.print(f"do not trust these conversations: {found.doubt}", style="yellow", markup=False)
+        err.print(f"do not trust these conversations: {found.doubt}", style="yellow")
     _show_failures(found.failures)
 
 
@@ -257,12 +255,12 @@ def show_foretold(found: Foretold) -> None:
     """What was foretold of changes, a line each, beside what came."""
     for one in found.since:
         made = one.forecast
-        out.print(f"{made.at:%Y-%m-%d %H:%M} {made.change}: {_of(made)}: {_span(made)}", markup=False)
+        out.print(f"{made.at:%Y-%m-%d %H:%M} {made.change}: {_of(made)}: {_span(made)}")
         came = f"{one.answers} of {made.items_ahead} answers since"
         if one.share is not None:
             came += f", of which {one.share:.0%} do"
         held = "not judged yet" if one.checked is None else "as foretold" if one.checked.inside else "NOT so"
-        out.print(f"  {one.note or f'{came}: {held}'}", markup=False)
+        out.print(f"  {one.note or f'{came}: {held}'}")
     if judged := found.calibration:
         out.print(f"{judged.inside} of {judged.checked} that could be judged held; 95 % should")
 
@@ -275,13 +273,13 @@ def _show_rates(rates: Sequence[PassRates], before: str) -> None:
     for name in (before, "under the change", "difference"):
         table.add_column(name, justify="right")
     for one in rates:
-        table.add_row(escape(one.name), f"{one.primary:.1%}", f"{one.twin:.1%}", _estimate(one.difference))
+        table.add_row(one.name, f"{one.primary:.1%}", f"{one.twin:.1%}", _estimate(one.difference))
     out.print(table)
 
 
 def _show_failures(failures: Mapping[str, int]) -> None:
     for reason, count in failures.items():
-        err.print(f"{count} not answered: {reason}", style="yellow", markup=False)
+        err.print(f"{count} not answered: {reason}", style="yellow")
 
 
 def _of(forecast: Forecast) -> str:
@@ -303,7 +301,7 @@ def _measured(found: Discrepancy, title: str, caption: str | None) -> Table:
     for name in ("apart", "primary from itself", "times"):
         table.add_column(name, justify="right")
     for one in found.measures:
-        table.add_row(escape(one.name), *map(_estimate, (one.discrepancy, one.floor, one.ratio)))
+        table.add_row(one.name, *map(_estimate, (one.discrepancy, one.floor, one.ratio)))
     return table
 
 

@@ -35,7 +35,7 @@ def card(
 
         with err.status("measuring"):
             written = carding.write(name, version, markdown)
-        out.print(f"written to {written}", markup=False)
+        out.print(f"written to {written}")
         return
     with twin_of(name) as twin:
         show_card(twin.card(version))
@@ -74,7 +74,7 @@ def export(
     ends = expires and expires.replace(tzinfo=UTC)
     with twin_of(name) as twin, err.status("exporting"):
         written = twin.export(target, version, format, terms=licence, consent=consent, expires_at=ends)
-    out.print(f"written to {written}", markup=False)
+    out.print(f"written to {written}")
 
 
 def import_(
@@ -104,7 +104,7 @@ def forget(
             typer.confirm(f"Forget {source or 'everything'} of {name}, at the server and here?", abort=True)
         gone = twin.forget() if source is None else twin.forget_source(source)
     for address in gone.documents:
-        out.print(f"forgotten: {address}", markup=False)
+        out.print(f"forgotten: {address}")
     withdrawn = ", ".join(f"{name}@{version}" for version in gone.versions) or "no version"
     facts = f"{gone.facts} facts, " if gone.facts else ""
     counts = f"{facts}{len(gone.documents)} documents, {gone.prompts} prompts, {gone.corrections} corrections"

@@ -69,9 +69,9 @@ def collect(
     with twin_of(name) as twin, err.status("collecting"):
         found = twin.collect(*sources, seal=seal or (), names=by or ())
     for skipped in found.skipped:
-        err.print(f"skipped {skipped.name}: {skipped.reason}", style="yellow", markup=False)
+        err.print(f"skipped {skipped.name}: {skipped.reason}", style="yellow")
     for note in found.notes:
-        err.print(note, style="yellow", markup=False)
+        err.print(note, style="yellow")
     out.print(f"{found.items} items: {counted(found)}; {len(found.skipped)} skipped")
     show_pushed(found.pushed)
 
@@ -116,7 +116,7 @@ def serve(
     settings = read_settings(host=host, port=port, engine=engine)
     app = serving.make_app(settings)
     token = settings.server_folder / "admin.token"
-    out.print(f"http://{settings.host}:{settings.port}; the admin's token is in {token}", markup=False)
+    out.print(f"http://{settings.host}:{settings.port}; the admin's token is in {token}")
     serving.run(app, settings)
 
 
@@ -147,4 +147,4 @@ def edit(
     with twin_of(name) as twin, err.status("asking"):
         answer = twin.ask(question, material=material, version=version)
         twin.edit(question, answer, correction)
-    out.print(f"noted in place of: {answer.text}", markup=False)
+    out.print(f"noted in place of: {answer.text}")

@@ -45,10 +45,10 @@ def proxy(
     options = proxy_options(name, host, port, mirror, twin)
     recorded = f"{mirror:.0%} of sessions recorded, with stand-ins" if mirror else "nothing is recorded"
     asked = f", and asked of {name} at {twin}" if twin else ""
-    out.print(f"http://{host}:{port}/v1 for {options.primary}; {recorded}{asked}", markup=False)
-    out.print(f"http://{host}:{port}/live shows how it goes", markup=False)
+    out.print(f"http://{host}:{port}/v1 for {options.primary}; {recorded}{asked}")
+    out.print(f"http://{host}:{port}/live shows how it goes")
     if mirror and (missed := untold()):
-        err.print(f"names within sentences are NOT hidden: {missed}", style="yellow", markup=False)
+        err.print(f"names within sentences are NOT hidden: {missed}", style="yellow")
     serve(options)
 
 

@@ -88,7 +88,7 @@ def _going_on() -> Iterator[None]:
     try:
         yield
     except LlmtwinError as error:
-        err.print(f"this look failed: {error}", style="yellow", markup=False)
+        err.print(f"this look failed: {error}", style="yellow")
 
 
 def _look(twin: Twin, report: Report) -> Watched | None:
@@ -96,7 +96,7 @@ def _look(twin: Twin, report: Report) -> Watched | None:
     try:
         return twin.watch(report)
     except Conflict as error:
-        err.print(f"kept back: {error}", style="yellow", markup=False)
+        err.print(f"kept back: {error}", style="yellow")
         return None
 
 
