@@ -161,7 +161,7 @@ def test_a_canary_that_cannot_be_is_refused_and_nothing_changes(twin: TwinAt, tm
 def test_a_registry_of_before_there_were_canaries_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "registry.sqlite"
     with closing(sqlite3.connect(path)) as old:
-        old.executescript(f"{_MIGRATIONS[0]}; PRAGMA user_version = 1;")
+        old.executescript(f"{';'.join(_MIGRATIONS[0])}; PRAGMA user_version = 1;")
         old.execute(
             "INSERT INTO twins (id, kind, created_at) VALUES ('desk', 'model', ?)", (now().isoformat(),)
         )
