@@ -298,7 +298,8 @@ class Twin:
         which llama.cpp runs. A bundle is one signed file that `from_bundle` opens elsewhere: adapter, card,
         what may be quoted, and for what, by `terms`, and until when it is given away; `consent` is what the
         subject says to that. Raises Conflict where the target is there or the version is for another base,
-        Denied for a bundle of somebody else's twin, InputError for terms or a consent that are too long.
+        Denied for a bundle of somebody else's twin, InputError for terms or a consent that are too long,
+        Unavailable where the target cannot be written.
         """
         path = Path(target)
         if path.exists() and not (format is Format.PEFT and path.is_dir() and not any(path.iterdir())):

@@ -6,8 +6,6 @@ Only here is an adapter merged into weights: the file is a copy for another prog
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +14,9 @@ from typing import Any
 import gguf
 from torch import Tensor
 
-from llmtwin.errors import InputError, Unavailable
+from llmtwin.errors import InputError
 from llmtwin.models.base import Base, Config
+from llmtwin.models.files import whole
 from llmtwin.models.lora import MODULES, SCALE, Lora
 from llmtwin.models.transformer import rope_frequencies
 
@@ -37,14 +36,8 @@ def write_gguf(base: Base, lora: Lora, file: Path) -> None:
     It reads text as our engine does: no begin token is added. Raises InputError for a tokenizer that
     llama.cpp has no name for, Unavailable where the file cannot be written.
     """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=file.parent) as scratch:
-            whole = Path(scratch) / file.name
-            _write(base, lora, whole)
-            os.replace(whole, file)
-    except OSError as error:
-        raise Unavailable(f"{file} cannot be written: {error.strerror}") from error
+    with whole(file) as made:
+        _write(base, lora, made)
 
 
 def _write(base: Base, lora: Lora, file: Path) -> None:
@@ -132,8 +125,8 @@ def _merged(base: Base, lora: Lora, architecture: str) -> Iterator[tuple[str, Te
             weight += SCALE * (lora.b[key] @ lora.a[key])
         if architecture == "llama":
             weight = _interleaved(name, weight, config)
-        whole = weight.dim() == 1 or name in added
-        yield str(names.get_name(name, (".weight", ".bias"))), weight if whole else weight.half()
+        exact = weight.dim() == 1 or name in added
+        yield str(names.get_name(name, (".weight", ".bias"))), weight if exact else weight.half()
     if config.rope_scaling:
         plain = replace(config, rope_scaling=None)
         yield "rope_freqs.weight", rope_frequencies(plain) / rope_frequencies(config)
