@@ -142,7 +142,6 @@ def enrol(
 def server_options(settings: Settings) -> ServerOptions:
     """The options of this machine's server; the model is found and loaded when it is first needed."""
     data = settings.server_folder
-    data.mkdir(parents=True, exist_ok=True)
     admin_token = load_or_create_admin_token(data / "admin.token")
     if settings.engine == "echo":
         # It needs no skill to understand plans: they are its own language.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from llmtwin import serving
+from llmtwin.errors import InputError, Unavailable
+from llmtwin.server.access import load_or_create_admin_token
+from llmtwin.settings import Settings
 from llmtwin.wire.sign import public_key_text
 from tests.conftest import Enrol, ServerProcess, TwinAt
 
@@ -167,3 +172,31 @@ def test_what_is_known_of_a_token_is_a_hash(server: ServerProcess, twin: TwinAt)
 def test_the_admins_token_is_for_its_file_owner_only(server: ServerProcess) -> None:
     path: Path = server.data / "admin.token"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_admins_token_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "server" / "admin.token"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(Unavailable, match=r"admin\.token cannot be written"):
+            load_or_create_admin_token(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(path.parent.iterdir())
+    assert load_or_create_admin_token(path) == load_or_create_admin_token(path) == path.read_text()
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", "tökén".encode()])
+def test_a_file_without_a_token_lets_no_server_start(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "admin.token"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="holds no token: remove it"):
+        load_or_create_admin_token(path)
+
+
+def test_a_data_folder_that_cannot_be_is_said_in_one_line(settings: Settings) -> None:
+    settings.server_folder.parent.mkdir(parents=True)
+    settings.server_folder.write_text("")
+    with pytest.raises((InputError, Unavailable), match=r"admin\.token cannot be"):
+        serving.server_options(settings)

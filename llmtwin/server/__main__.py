@@ -23,7 +23,6 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--engine", choices=["echo"], default="echo")
     given = parser.parse_args()
-    given.data.mkdir(parents=True, exist_ok=True)
     log_to(sys.stderr)
     options = ServerOptions(
         data=given.data,

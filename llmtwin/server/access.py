@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from llmtwin.errors import Denied, NotFound, Unauthenticated
+from llmtwin.errors import Denied, InputError, NotFound, Unauthenticated
 from llmtwin.server.database import Database
+from llmtwin.wire.files import read_or_create
+
+TOKEN_BYTES_MAX = 1024
 
 
 class Role(StrEnum):
@@ -99,15 +101,14 @@ class Access:
 
 
 def load_or_create_admin_token(path: Path) -> str:
-    """The admin's token in that file; a new one, readable by the file's owner only, where there is none."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text(encoding="ascii").strip()
-    token = _new_token()
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(token)
-    return token
+    """The admin's token in that file; a new one, readable by the file's owner only, where there is none.
+
+    Raises InputError where the file holds none, Unavailable where it cannot be written.
+    """
+    content = read_or_create(path, lambda: _new_token().encode(), TOKEN_BYTES_MAX)
+    if not content.strip() or not content.isascii():
+        raise InputError(f"{path} holds no token: remove it, and the next start makes one")
+    return content.decode().strip()
 
 
 def _new_token() -> str:

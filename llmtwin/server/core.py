@@ -81,7 +81,6 @@ class Core:
     """The parts of one server, opened together."""
 
     def __init__(self, options: ServerOptions) -> None:
-        options.data.mkdir(parents=True, exist_ok=True)
         self.options = options
         self._database = Database(options.data / "registry.sqlite")
         self.registry = Registry(self._database, options.data / "adapters")

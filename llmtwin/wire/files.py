@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from llmtwin.errors import Conflict, InputError, NotFound, TooLarge, Unavailable
@@ -23,6 +25,19 @@ def create_private(path: Path, content: bytes) -> None:
         raise Conflict(f"{path} is already there: it is never replaced") from None
     except OSError as error:
         raise Unavailable(f"{path} cannot be written: {error.strerror}") from error
+
+
+def read_or_create(path: Path, make: Callable[[], bytes], bytes_max: int) -> bytes:
+    """The content of a file that only its owner can read, made where it is not there.
+
+    Raises Unavailable where it cannot be made, and as `read_limited` where it cannot be read.
+    """
+    try:
+        return read_limited(path, bytes_max)
+    except NotFound:
+        with suppress(Conflict):  # somebody else was faster: theirs is the content
+            create_private(path, make())
+    return read_limited(path, bytes_max)
 
 
 def read_limited(path: Path, bytes_max: int) -> bytes:

@@ -12,7 +12,6 @@ With a new key, every sealed fact must be learned again.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from hmac import compare_digest
 from importlib import resources
 from pathlib import Path
@@ -21,8 +20,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from llmtwin.errors import Conflict, InputError, TooLarge
-from llmtwin.wire.files import create_private, read_limited
+from llmtwin.errors import InputError, TooLarge
+from llmtwin.wire.files import read_or_create
 
 KEY_BYTES = 32
 PSEUDONYM_BYTES = 4
@@ -35,11 +34,11 @@ BYTES = {word: byte for byte, word in enumerate(WORDS)}
 
 
 def load_or_create(path: Path) -> bytes:
-    """The key in a file of 32 bytes (0600), made at random if it is not there. Raises InputError."""
-    if not path.exists():
-        with suppress(Conflict):  # somebody else was faster: theirs is the key
-            create_private(path, os.urandom(KEY_BYTES))
-    key = read_limited(path, KEY_BYTES)
+    """The key in a file of 32 bytes (0600), made at random if it is not there.
+
+    Raises InputError where it is none, Unavailable where none can be made.
+    """
+    key = read_or_create(path, lambda: os.urandom(KEY_BYTES), KEY_BYTES)
     if len(key) != KEY_BYTES:
         raise InputError(f"{path} is no seal key: it has {len(key)} bytes, not {KEY_BYTES}")
     return key
