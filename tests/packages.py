@@ -27,7 +27,9 @@ def make_package(
 ) -> dict[str, bytes]:
     """The parts of a package of one tensor, 4 x 8, all of `value`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text('{"peft_type": "LORA", "r": 4}')
+    (folder / CONFIG).write_text(
+        '{"peft_type": "LORA", "r": 4, "lora_alpha": 8.0, "layers_to_transform": [0]}'
+    )
     (folder / WEIGHTS).write_bytes(save({TENSOR: np.full((4, 8), value, dtype=np.float32)}))
     card = Card(twin=twin, version=version, kind=kind, created_at=now(), figures={"recall": 1.0})
     (folder / CARD).write_text(card.model_dump_json())

@@ -30,7 +30,9 @@ def store(tmp_path: Path, twin: TwinAt) -> Iterator[EdgeStore]:
 
 def tuned(folder: Path, link: Link, weight: float) -> Tuned:
     folder.mkdir(exist_ok=True)
-    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2}')
+    (folder / "adapter_config.json").write_text(
+        '{"peft_type": "LORA", "r": 2, "lora_alpha": 4.0, "layers_to_transform": [0]}'
+    )
     tensors = {"base_model.model.q.lora_A.weight": np.full((2, 4), weight, dtype=np.float32)}
     save_file(tensors, folder / "adapter_model.safetensors")
     return Tuned(folder, base=link.health().base, data="d" * 64, figures={"recall_trained": weight})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -290,6 +291,18 @@ def test_an_adapter_comes_back_from_its_folder_as_it_was(base: Base, tmp_path: P
 def test_a_folder_that_is_no_adapter_is_refused(base: Base, tmp_path: Path, damage: str) -> None:
     noise(base, seed=2).save(tmp_path, base.name)
     (tmp_path / damage).write_bytes(b"{}")
+    with pytest.raises(InputError, match="no adapter of ours"):
+        Lora.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"r": 0}, {"r": "two"}, {"lora_alpha": None}, {"layers_to_transform": []}, {"layers_to_transform": 3}],
+)
+def test_a_config_that_cannot_be_is_refused(base: Base, tmp_path: Path, odd: dict[str, object]) -> None:
+    noise(base, seed=2).save(tmp_path, base.name)
+    file = tmp_path / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | odd))
     with pytest.raises(InputError, match="no adapter of ours"):
         Lora.load(tmp_path)
 

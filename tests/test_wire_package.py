@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import pickle
 import stat
 import zipfile
@@ -12,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,9 +56,14 @@ def card(version: int = 3) -> bytes:
     return Card(twin="home1", version=version, kind="home", created_at=made_at).model_dump_json().encode()
 
 
+def config(**values: Any) -> bytes:
+    good = {"peft_type": "LORA", "r": 2, "lora_alpha": 4.0, "layers_to_transform": [20]}
+    return json.dumps(good | values).encode()
+
+
 def package(folder: Path, origin: Origin = ORIGIN, **parts: bytes) -> dict[str, bytes]:
     """A sealed package of these parts: whatever they hold, the edge's own key signed it."""
-    (folder / CONFIG).write_bytes(parts.get("config", b'{"peft_type": "LORA", "r": 2}'))
+    (folder / CONFIG).write_bytes(parts.get("config", config()))
     (folder / WEIGHTS).write_bytes(parts.get("weights", save(GOOD)))
     (folder / CARD).write_bytes(parts.get("card", card()))
     seal_package(folder, origin, KEY)
@@ -241,7 +248,10 @@ def test_other_names(tmp_path: Path, name: str) -> None:
     [
         (CONFIG, b"{"),
         (CONFIG, b"[" * 500_000),
-        (CONFIG, b'{"peft_type": "IA3"}'),
+        (CONFIG, config(peft_type="IA3")),
+        *((CONFIG, config(r=rank)) for rank in (0, -1, 2.5, "2", None)),
+        *((CONFIG, config(lora_alpha=alpha)) for alpha in (0, -1.0, math.nan, math.inf, "4", None)),
+        *((CONFIG, config(layers_to_transform=layers)) for layers in ([], [-1], [0.5], ["1"], 1, None)),
         (CARD, b"[]"),
         (CARD, card(version=4)),
     ],

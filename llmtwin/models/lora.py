@@ -82,9 +82,9 @@ class Lora:
             layers, rank = config["layers_to_transform"], int(config["r"])
             a = {(i, m): tensors[_name(i, m, "A")].float() for i in layers for m in MODULES}
             b = {(i, m): tensors[_name(i, m, "B")].float() * fold for i in layers for m in MODULES}
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            return cls(rank, min(layers), a, b)
+        except (OSError, ValueError, KeyError, TypeError, ArithmeticError, SafetensorError) as error:
             raise InputError(f"{folder} is no adapter of ours: {error}") from error
-        return cls(rank, min(layers), a, b)
 
     def save(self, folder: Path, base_name: str) -> None:
         """Write a folder that stock `peft` loads over the stock base; weights are stored as bf16."""

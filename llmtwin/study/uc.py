@@ -94,6 +94,8 @@ class World(Protocol):
 
 # -- the real world
 
+_CONFIG = '{"peft_type": "LORA", "r": 1, "lora_alpha": 2.0, "layers_to_transform": [0]}'
+
 
 def package(pairs: Pairs, version: int, key: Ed25519PrivateKey) -> dict[str, bytes]:
     """A signed package whose adapter is the look-up of these pairs."""
@@ -102,7 +104,7 @@ def package(pairs: Pairs, version: int, key: Ed25519PrivateKey) -> dict[str, byt
     learned = [Example(prompt=prompt, completion=completion) for prompt, completion in pairs.items()]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / CONFIG).write_text('{"peft_type": "LORA"}')
+        (folder / CONFIG).write_text(_CONFIG)
         (folder / WEIGHTS).write_bytes(weights(pairs))
         (folder / CARD).write_text(card.model_dump_json())
         seal_package(folder, Origin(TWIN, version, KIND, BASE, data_digest(learned), created_at=made_at), key)

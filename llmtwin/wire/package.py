@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import BaseModel, StringConstraints, ValidationError
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from safetensors import SafetensorError, deserialize
 
 from llmtwin.errors import Conflict, InputError, TooLarge, Unavailable, Untrusted
@@ -77,9 +77,12 @@ _Parsed = TypeVar("_Parsed", bound=BaseModel)
 
 
 class _Config(BaseModel):
-    """The one thing of a PEFT config that is checked here."""
+    """What is believed of a PEFT config: which weights there are, and by what they are scaled."""
 
     peft_type: Literal["LORA"]
+    r: Annotated[int, Field(strict=True, gt=0)]
+    lora_alpha: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+    layers_to_transform: Annotated[list[Annotated[int, Field(strict=True, ge=0)]], Field(min_length=1)]
 
 
 def seal_package(folder: Path, origin: Origin, key: Ed25519PrivateKey) -> Manifest:
