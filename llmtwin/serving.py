@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 
-from llmtwin.edge.link import Link, Tokens, open_link
+from llmtwin.edge.link import Link, Tokens, connect, open_link
 from llmtwin.errors import InputError
 from llmtwin.models.engine.api import Completion, Request
 from llmtwin.models.engine.echo import EchoEngine
@@ -91,10 +91,9 @@ def link(settings: Settings, token: str | None, twin: str, server: str | None = 
 
 
 def openai_client(settings: Settings, token: str | None, server: str | None = None) -> httpx.Client:
-    """A client of the OpenAI-compatible interface of the same server, its paths below `/v1`."""
+    """A client of the OpenAI-compatible interface of the same server, below `/v1`. Raises as `open_link`."""
     if address := settings.server or server:
-        headers = {} if token is None else {"authorization": f"Bearer {token}"}
-        return httpx.Client(base_url=f"{address.rstrip('/')}/v1", headers=headers, timeout=ASK_TIMEOUT_S)
+        return connect(address, token, "/v1", ASK_TIMEOUT_S)
     return _client(settings, token, f"{IN_PROCESS}/v1")
 
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from llmtwin import errors
+from llmtwin import errors, serving
 from llmtwin.edge.link import Link, open_link
+from llmtwin.settings import Settings
 
 
 def link_to(answer: Callable[[httpx.Request], httpx.Response]) -> Link:
@@ -40,6 +41,30 @@ def test_a_refusal_keeps_its_kind_and_its_words(
     with pytest.raises(errors.LlmtwinError, match=r"^what is wrong, and what to do$") as raised:
         link.info()
     assert type(raised.value) is error
+
+
+def test_a_text_that_is_no_utf8_is_refused_before_it_is_sent() -> None:
+    link = link_to(lambda request: httpx.Response(500))
+    with pytest.raises(errors.InputError, match="half a character"):
+        link.ask("caf\udce9")
+
+
+@pytest.mark.parametrize("server", ["http://localhost:84x0", "localhost", "ftp://localhost"])
+def test_what_is_no_address_is_refused_by_every_client(server: str, settings: Settings) -> None:
+    configured = settings.model_copy(update={"server": server})
+    with pytest.raises(errors.InputError, match="is not the address of a server"):
+        serving.link(configured, None, "home1")
+    with pytest.raises(errors.InputError, match="is not the address of a server"):
+        serving.openai_client(configured, None)
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_both_clients_have_the_address_as_it_was_given(slash: str, settings: Settings) -> None:
+    configured = settings.model_copy(update={"server": f"http://localhost:8400/twins{slash}"})
+    with serving.openai_client(configured, "secret") as client:
+        request = client.build_request("GET", "models")
+    assert str(request.url) == "http://localhost:8400/twins/v1/models"
+    assert request.headers["authorization"] == "Bearer secret"
 
 
 @pytest.mark.parametrize("status", [301, 400, 404, 409, 422, 502])

@@ -329,6 +329,8 @@ class Link:
             where = self._client.base_url
             why = str(error) or type(error).__name__
             raise Unavailable(f"the server {where} cannot be reached: {why}") from error
+        except UnicodeEncodeError as error:
+            raise InputError("the text holds half a character: write it in UTF-8") from error
         if not response.is_success:
             raise _error(response)
         return response
@@ -336,12 +338,17 @@ class Link:
 
 def open_link(server: str, token: str | None, twin: str) -> Link:
     """A link to the server at that address. Raises InputError when it is no address."""
+    return Link(connect(server, token), twin)
+
+
+def connect(server: str, token: str | None, below: str = "/", timeout_s: float = TIMEOUT_S) -> httpx.Client:
+    """A client for the paths below that one of the server. Raises InputError when it is no address."""
     try:
         address = TypeAdapter(HttpUrl).validate_python(server)
     except ValidationError as error:
         raise InputError(f"{server!r} is not the address of a server, as http://host:8000 is") from error
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
-    return Link(httpx.Client(base_url=str(address), headers=headers, timeout=TIMEOUT_S), twin)
+    return httpx.Client(base_url=f"{str(address).rstrip('/')}{below}", headers=headers, timeout=timeout_s)
 
 
 def _error(response: httpx.Response) -> LlmtwinError:
