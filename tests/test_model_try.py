@@ -246,6 +246,9 @@ def test_a_forecast_is_kept_and_checked(tmp_path: Path) -> None:
     path.write_text(path.read_text() + '{"id": 1')
     with pytest.raises(InputError, match=r"forecasts\.jsonl:4"):
         forecast.read(path)
+    forecast.append(path, made[0])  # half a line that a killed process left takes no other with it
+    path.write_text(path.read_text().replace('{"id": 1\n', ""))
+    assert forecast.read(path) == [*made, made[0]]
 
 
 @pytest.mark.parametrize("items", [3, 12, 60])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite, lgamma, sqrt
@@ -11,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import AwareDatetime, Field, ValidationError
 
-from llmtwin.errors import InputError, NotFound, Unavailable
+from llmtwin.errors import InputError, NotFound
 from llmtwin.records import Hash, Record, RecordId, new_id, now
+from llmtwin.twins.model.exchange import append_lines
 
 INSIDE_SHARE = 0.95
 """How many of the forecasts should hold."""
@@ -137,13 +137,7 @@ def calibration(checked: Iterable[Checked]) -> Calibration:
 
 def append(path: Path, forecast: Forecast) -> None:
     """Add a line and wait until it is on the disk. Raises Unavailable where it cannot be written."""
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(forecast.model_dump_json() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise Unavailable(f"{path} cannot be written: {error.strerror}") from error
+    append_lines(path, [f"{forecast.model_dump_json()}\n".encode()])
 
 
 def read(path: Path) -> list[Forecast]:
