@@ -30,7 +30,7 @@ from llmtwin.edge.results import Audited, Collected, Forgotten, Tuned, Watched
 from llmtwin.edge.sealed import ask_sealed, object_of
 from llmtwin.edge.store import KEY, SEAL_KEY, EdgeStore
 from llmtwin.edge.store import Settings as Identity
-from llmtwin.errors import Conflict, Denied, InputError, LlmtwinError, NotFound, Untrusted
+from llmtwin.errors import Conflict, Denied, InputError, LlmtwinError, NotFound, Unavailable, Untrusted
 from llmtwin.records import Answer, Card, Format, TwinId, now
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twins.kind import ALL, Veiled, Voice, kind
@@ -302,8 +302,7 @@ class Twin:
         Unavailable where the target cannot be written.
         """
         path = Path(target)
-        if path.exists() and not (format is Format.PEFT and path.is_dir() and not any(path.iterdir())):
-            raise Conflict(f"{path} is there already{' and not empty' * path.is_dir()}: give another name")
+        _check_free(path, folder_too=format is Format.PEFT)
         version = version or self._live_version()
         folder = self._version_folder(version)
         if format is not Format.BUNDLE:
@@ -467,3 +466,12 @@ def check_name(name: str) -> str:
 
 def _folder(name: str, settings: Settings) -> Path:
     return settings.edge_folder / check_name(name)
+
+
+def _check_free(path: Path, *, folder_too: bool) -> None:
+    """Raise Conflict where something is there, but for an empty folder, Unavailable where nobody can tell."""
+    try:
+        if path.exists() and not (folder_too and path.is_dir() and not any(path.iterdir())):
+            raise Conflict(f"{path} is there already{' and not empty' * path.is_dir()}: give another name")
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be written: {error.strerror}") from error

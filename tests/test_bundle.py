@@ -203,6 +203,8 @@ def test_nothing_is_exported_over_a_file_or_before_there_is_a_version(twin: Twin
         with pytest.raises(Conflict, match="there already"):
             twin.export(there, format=format)
     assert there.read_text() == "mine"
+    with pytest.raises(Unavailable, match="cannot be written"):
+        twin.export(tmp_path / ("x" * 300), format=Format.PEFT)
     with Twin.new("young", "person") as young, pytest.raises(NotFound, match="learned nothing"):
         young.export(tmp_path / "young", format=Format.BUNDLE)
 
