@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AwareDatetime,
@@ -271,11 +271,11 @@ class Question(Record):
 
 
 class AdapterUse(Record):
-    """Which adapter an answer came from, and how sure the model was (0 to 1)."""
+    """Which adapter an answer came from; how sure the model was (0 to 1), which only its owner is told."""
 
     version: int
     weights: Hash
-    probability: float
+    probability: float | None
 
 
 class PromptUse(Record):
@@ -321,6 +321,13 @@ class Answer(Record):
     commands: tuple[Command, ...] = ()
     receipts: Receipts = Receipts()
     plan: dict[str, Any] = Field(default_factory=dict)
+
+    def for_others(self) -> Self:
+        """The same without how sure the model was: that tells what it learned from what it did not."""
+        if self.receipts.adapter is None:
+            return self
+        used = self.receipts.adapter.model_copy(update={"probability": None})
+        return self.model_copy(update={"receipts": self.receipts.model_copy(update={"adapter": used})})
 
 
 class Manifest(Record):

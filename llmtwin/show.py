@@ -124,10 +124,8 @@ def show_answer(answer: Answer) -> None:
     out.print(answer.text)
     receipts = answer.receipts
     if used := receipts.adapter:
-        out.print(
-            f"  from version {used.version} ({used.weights[:12]}), sure to {used.probability:.0%}",
-            style="dim",
-        )
+        sure = "" if used.probability is None else f", sure to {used.probability:.0%}"
+        out.print(f"  from version {used.version} ({used.weights[:12]}){sure}", style="dim")
     for prompt in receipts.prompts:
         out.print(f"  from {prompt.at:%Y-%m-%d %H:%M} {prompt.text}", style="dim")
     if cohort := receipts.cohort:

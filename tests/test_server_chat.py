@@ -46,6 +46,17 @@ def test_an_answer_with_usage_and_receipts(versioned: TwinAt) -> None:
     assert made.model_extra and made.model_extra["llmtwin"]["receipts"]["adapter"]["version"] == 2
 
 
+def test_only_the_owner_is_told_how_sure_the_adapter_was(versioned: TwinAt) -> None:
+    for role, sure in (("owner", 1.0), ("reader", None)):
+        made = client(versioned, role).chat.completions.create(model=versioned.id, messages=ASKED)
+        asked = {"owner": versioned.owner, "reader": versioned.reader}[role]
+        said = asked.post(f"{versioned.path}/ask", json={"text": "hello"}).raise_for_status().json()
+        for answer in (made.model_extra and made.model_extra["llmtwin"], said):
+            assert answer["receipts"]["adapter"]["version"] == 2
+            assert answer["receipts"]["adapter"]["probability"] == sure
+        assert "logprobs" not in said and made.choices[0].logprobs is None
+
+
 def test_a_version_can_be_asked(versioned: TwinAt) -> None:
     made = client(versioned).chat.completions.create(model=f"{versioned.id}@1", messages=ASKED)
     assert made.model_extra and made.model_extra["llmtwin"]["receipts"]["adapter"]["version"] == 1

@@ -93,7 +93,7 @@ def complete(
     note(request, caller, twin)
     session = request.headers.get(SESSION_HEADER) or asked.user
     question = _question(core, asked, twin, version)
-    answered = core.ask(question, may_order=caller.role is Role.OWNER, session=session)
+    answered = core.ask(question, by_owner=caller.role is Role.OWNER, session=session)
     metrics.count_tokens(answered.tokens_prompt, answered.tokens_completion)
     head = {
         "id": f"chatcmpl-{new_id()}",

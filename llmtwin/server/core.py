@@ -197,18 +197,19 @@ class Core:
 
     # -- what is asked
 
-    def ask(self, question: Question, may_order: bool, session: str | None = None) -> Answered:
+    def ask(self, question: Question, by_owner: bool, session: str | None = None) -> Answered:
         """Let the twin's kind answer: the version that is asked, else the one that answers the session.
 
-        A `session` is what the asker names it; without a name it is known by its first message. Raises
-        NotFound for an unknown version.
+        Only its owner may order, and is told how sure the model was. A `session` is what the asker names it;
+        without a name it is known by its first message. Raises NotFound for an unknown version.
         """
         info = self.registry.twin(question.twin)
         meter = Meter(self.options.engine)
         adapter = self._answering(question, session)
-        view = self._view(question.twin, adapter, may_order, meter)
+        view = self._view(question.twin, adapter, by_owner, meter)
         answer = kind(info.kind).answer(question, view)
-        return Answered(answer, meter.tokens_prompt, meter.tokens_completion)
+        told = answer if by_owner else answer.for_others()
+        return Answered(told, meter.tokens_prompt, meter.tokens_completion)
 
     def recall(
         self, twin: str, prompts: Sequence[str], version: int | None
@@ -218,7 +219,7 @@ class Core:
             raise InputError(f"at most {self.options.recall_prompts_max} prompts at once")
         view = self._view(twin, self._adapter(twin, version), False, self.options.engine)
         if view.adapter is None:
-            raise NotFound("this twin has no adapter yet")
+            raise NotFound("this twin has no adapter yet: run `llmtwin tune`, and push it")
         requests = [
             Request(
                 prompt=self.options.engine.chat(turn(prompt)),
@@ -233,7 +234,7 @@ class Core:
         """The signed card of a version, the live one where none is given. Raises NotFound."""
         adapter = self._adapter(twin, version)
         if adapter is None:
-            raise NotFound("this twin has no adapter yet")
+            raise NotFound("this twin has no adapter yet: run `llmtwin tune`, and push it")
         folder = self.registry.adapter_folder(twin, adapter.manifest.version)
         return Card.model_validate_json((folder / CARD).read_bytes())
 

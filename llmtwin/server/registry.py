@@ -173,7 +173,7 @@ class Registry:
                 if live is not None and info.canary_version is None:
                     version = self._version_below(twin, live)
                 if version is None:
-                    raise NotFound("there is no version to roll back to")
+                    raise NotFound("there is no version before the live one")
             self.adapter(twin, version)
             _set_live(db, twin, version)
             return self.adapter(twin, version)

@@ -58,7 +58,7 @@ def ask(
     """Ask the twin. An owner's question may be an order; a reader's order is refused."""
     at = asked.at or core.options.now()
     question = Question(twin=twin, text=asked.text, at=at, version=asked.version, material=asked.material)
-    answered = core.ask(question, may_order=caller.role is Role.OWNER, session=session)
+    answered = core.ask(question, by_owner=caller.role is Role.OWNER, session=session)
     metrics.count_tokens(answered.tokens_prompt, answered.tokens_completion)
     return answered.answer
 
