@@ -323,6 +323,10 @@ class Twin:
         """Make an earlier version live: the one given, or the one before. Returns it."""
         return self._owner_link().roll_back(version).version
 
+    def reader_token(self) -> str:
+        """A new token for somebody else, or for another program: it is good for asking this twin alone."""
+        return self._owner_link().issue_token("reader")
+
     def rotate_seal_key(self, report: Report = lambda _: None) -> Tuned | None:
         """Take a new seal key and learn all sealed facts again under it, as a new version.
 

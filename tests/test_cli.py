@@ -21,7 +21,7 @@ from tests.test_twin import dump
 ROOT = Path(__file__).parent.parent
 VERBS = (
     *("demo", "new", "collect", "tune", "push", "serve", "ask", "watch", "card", "export"),
-    *("import", "forget", "enrol", "rollback", "reseal"),
+    *("import", "forget", "enrol", "token", "rollback", "reseal"),
 )
 LAMP = '{"kind":"ask","name":"Bedroom lamp"}'
 
@@ -67,9 +67,10 @@ def test_help_shows_the_verbs_in_the_order_of_a_twins_life(run: Run) -> None:
 def test_a_home_from_its_dump_to_an_answer_and_to_nothing(run: Run, tmp_path: Path) -> None:
     states = dump(tmp_path / "states.json", "80", {"entity_id": "sensor.odd"})
     said(run("new", "home1"))
-    collected = run("collect", "home1", states, "--seal", "number.*")
+    collected = run("collect", "home1", states, "--seal", "number.*", "--seal", "light.*")
     assert "2 private (2 of them sealed)" in said(collected)
     assert collected.stderr.startswith("skipped sensor.odd: ")
+    assert "'light.*' seals nothing" in collected.stderr and "'number.*' seals" not in collected.stderr
     assert said(run("push", "home1")) == "0 sent, 0 waiting\n"
     answer = said(run("ask", "home1", LAMP)).splitlines()
     assert answer[0] == "The Bedroom lamp is on."
@@ -100,7 +101,7 @@ def test_a_home_from_its_dump_to_an_answer_and_to_nothing(run: Run, tmp_path: Pa
         (("collect", "home1", "none.json"), "there is no none.json"),
         (("card", "home1"), "no adapter yet"),
         (("card", "home1", "--version", "7"), "no version 7"),
-        (("rollback", "home1"), "no version to roll back to"),
+        (("rollback", "home1"), "no version before the live one"),
         (("export", "home1", "x", "--format", "bundle"), "learned nothing yet"),
         (("import", "none.twin"), "there is no none.twin"),
         (("import", "bad.json"), "broken"),
@@ -211,7 +212,13 @@ def test_a_twin_enrols_at_a_server_and_waits_out_its_absence(
     # Where it enrolled is remembered: no variable is needed any more.
     assert said(run("push", "home1")) == "2 sent, 0 waiting\n"
     assert said(run("ask", "home1", LAMP)).startswith("The Bedroom lamp is on.")
+    reader = {"Authorization": f"Bearer {said(run('token', 'home1')).strip()}"}
+    asked = {"model": "home1", "messages": [{"role": "user", "content": LAMP}]}
+    answer = httpx.post(f"{server.url}/v1/chat/completions", json=asked, headers=reader).raise_for_status()
+    assert answer.json()["choices"][0]["message"]["content"].startswith("The Bedroom lamp is on.")
+    assert httpx.delete(f"{server.url}/v1/twins/home1", headers=reader).status_code == 403
     said(run("forget", "home1", "--yes"))
+    assert httpx.get(f"{server.url}/v1/models", headers=reader).status_code == 401
     admin = server.home / "server" / "admin.token"
     assert admin.stat().st_mode & 0o077 == 0
     headers = {"authorization": f"Bearer {admin.read_text()}"}

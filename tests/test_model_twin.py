@@ -25,6 +25,8 @@ from llmtwin.models.engine.torch_engine import TorchEngine
 from llmtwin.models.lora import Lora
 from llmtwin.models.tune import Progress
 from llmtwin.primary import canary, gating, nearness, place, shadowing
+from llmtwin.proxy import app as proxy_app
+from llmtwin.proxy.app import ProxyOptions
 from llmtwin.records import Description, Question, Trace
 from llmtwin.settings import Settings
 from llmtwin.twin import Twin
@@ -498,6 +500,19 @@ def test_a_primary_is_an_address_and_only_a_model_has_one(own: Settings) -> None
         assert silent.primary == "http://localhost:9000/v1" and silent.mirror is None
         recorded = shadowing.proxy_options("desk", "127.0.0.1", 8080, 0.5, settings=own).mirror
         assert recorded is not None and recorded.sessions_share == 0.5 and recorded.redact is not None
+
+
+def test_a_proxy_is_told_where_a_twin_s_primary_is_and_keeps_it(
+    own: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[ProxyOptions] = []
+    monkeypatch.setattr(proxy_app, "serve", served.append)
+    with Twin.new("desk", "model", settings=own):
+        told = ("--primary", "http://localhost:9000/v1/")
+        for more in ((), told, ()):
+            CliRunner().invoke(app, ["proxy", "desk", *more])
+        assert [one.primary for one in served] == ["http://localhost:9000/v1"] * 2
+        assert CliRunner().invoke(app, ["proxy", "desk", "--primary", "localhost"]).exit_code
 
 
 def test_without_the_extra_a_proxy_passes_on_and_says_what_a_mirror_needs(

@@ -24,7 +24,7 @@ for command in (
     *(model.proxy, model.sample, model.try_, model.gate),
     watching.watch,
     *(keeping.card, keeping.audit, keeping.export, keeping.import_, keeping.forget, keeping.enrol),
-    *(keeping.rollback, keeping.reseal),
+    *(keeping.token, keeping.rollback, keeping.reseal),
 ):
     app.command(name=command.__name__.rstrip("_"))(command)
 

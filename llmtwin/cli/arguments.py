@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(help="The twin's name.")]
 VersionedName = Annotated[str, typer.Argument(help="The twin's name, or a version of it: me@2.")]
-Kind = Annotated[str, typer.Option(help="What it is a twin of.")]
+Kind = Annotated[str, typer.Option(help="What it is a twin of: home, person or model.")]
 Cohort = Annotated[str | None, typer.Option(help="Twins of one cohort may be compared.")]
 Enrolment = Annotated[str | None, typer.Option(help="The one-time token of a server's operator.")]
 Version = Annotated[int | None, typer.Option(min=1, help="A version; the live one where none is given.")]

@@ -124,6 +124,12 @@ def enrol(name: Name, kind: Kind = "home", cohort: Cohort = None) -> None:
     typer.echo(serving.invite(read_settings(), check_name(name), kind, cohort))
 
 
+def token(name: Name) -> None:
+    """Print a new token with which others, or other programs, may ask the twin, and no more than that."""
+    with twin_of(name) as twin:
+        typer.echo(twin.reader_token())
+
+
 def rollback(
     name: Name,
     version: Annotated[int | None, typer.Option(min=1, help="A version; else the one before.")] = None,

@@ -54,9 +54,12 @@ def new(
 
 def collect(
     name: Name,
-    sources: Annotated[list[str], typer.Argument(help="A home's state dumps; what a person wrote.")],
+    sources: Annotated[
+        list[str], typer.Argument(help="A home's state dumps, what a person wrote, or a model's traffic.")
+    ],
     seal: Annotated[
-        list[str] | None, typer.Option(help="Settings of these entities (glob) are secret.")
+        list[str] | None,
+        typer.Option(help="Settings whose entity id fits (glob, as input_text.*) are secret."),
     ] = None,
     by: Annotated[
         list[str] | None, typer.Option("--as", help="A name or mail address that you write under.")
@@ -84,7 +87,8 @@ def tune(
 ) -> None:
     """Learn what is private into an adapter, here at the edge.
 
-    The options make a voice, as a version of its own: `llmtwin ask NAME@VERSION` asks any, live or not.
+    The options make a voice, as a version of its own, which goes live like any other: `llmtwin rollback`
+    goes back to the one before, and `llmtwin ask NAME@VERSION` asks any, live or not.
     """
     from llmtwin.twins.kind import Voice
 
@@ -142,7 +146,10 @@ def edit(
     correction: Annotated[str, typer.Argument(help="What should have been answered.")],
     material: Material = None,
 ) -> None:
-    """Correct an answer: the next tuning prefers the correction. It is asked for again, as it was."""
+    """Correct an answer of a person's or a model's twin: the next tuning prefers the correction.
+
+    The question is asked once more, and the correction kept beside that answer.
+    """
     name, version = parted(name)
     with twin_of(name) as twin, err.status("asking"):
         answer = twin.ask(question, material=material, version=version)

@@ -24,6 +24,9 @@ from llmtwin.show import (
 
 def proxy(
     name: Name,
+    primary: Annotated[
+        str | None, typer.Option(help="Where the model answers, up to /v1, if not as before; it is kept.")
+    ] = None,
     mirror: Annotated[
         float, typer.Option(min=0, max=1, help="The share of sessions that is recorded; none unless you say.")
     ] = 0.0,
@@ -38,10 +41,13 @@ def proxy(
 
     How near the twin is can be seen at /live.
     """
+    from llmtwin.primary.place import set_primary
     from llmtwin.primary.shadowing import proxy_options
     from llmtwin.proxy.app import serve
     from llmtwin.twins.private.names import untold
 
+    if primary is not None:
+        set_primary(name, primary)
     options = proxy_options(name, host, port, mirror, twin)
     recorded = f"{mirror:.0%} of sessions recorded, with stand-ins" if mirror else "nothing is recorded"
     asked = f", and asked of {name} at {twin}" if twin else ""

@@ -35,6 +35,7 @@ from llmtwin.twins.kind import ALL, Kind, Known, Lessons, Voice, kind
 from llmtwin.wire.package import WEIGHTS, data_digest
 from llmtwin.wire.seal import Sealer
 
+NOTHING = "there is nothing private to learn: nothing is collected yet, or it is all state, not settings"
 LOST_SHARE_MAX = 0.01
 STEP_HELD_OUT_MAX = 128
 """A small step is judged on so many held-out replies: its time is not to grow with all that is on record."""
@@ -81,7 +82,7 @@ def learn(
     base, known = transformer.base, store.known()
     lessons = lessons_of(of, known, voice, base, sealer)
     if not (facts or lessons.examples or lessons.traces):
-        raise InputError("there is nothing private to learn: collect something of the subject first")
+        raise InputError(NOTHING)
     skill, rival = of.skill(base.hash), find(store, in_use, base)
     _need_news(store, known, lessons, rival, changed)
     asked = instructed(base, lessons, options.seed, store.folder / CHECKPOINTS[2])

@@ -328,7 +328,9 @@ class Link:
         except httpx.HTTPError as error:
             where = self._client.base_url
             why = str(error) or type(error).__name__
-            raise Unavailable(f"the server {where} cannot be reached: {why}") from error
+            raise Unavailable(
+                f"the server {where} cannot be reached ({why}): is `llmtwin serve` running there?"
+            ) from error
         except UnicodeEncodeError as error:
             raise InputError("the text holds half a character: write it in UTF-8") from error
         if not response.is_success:
@@ -346,7 +348,7 @@ def connect(server: str, token: str | None, below: str = "/", timeout_s: float =
     try:
         address = TypeAdapter(HttpUrl).validate_python(server)
     except ValidationError as error:
-        raise InputError(f"{server!r} is not the address of a server, as http://host:8000 is") from error
+        raise InputError(f"{server!r} is not the address of a server, as http://host:8420 is") from error
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
     return httpx.Client(base_url=f"{str(address).rstrip('/')}{below}", headers=headers, timeout=timeout_s)
 

@@ -49,8 +49,8 @@ def as_on_record(store: EdgeStore) -> httpx.Client:
     own = store.settings()
     if own.primary is None:
         raise InputError(
-            f"{own.twin} has no primary to ask beside the change: make the twin with"
-            " `llmtwin new … --kind model --primary http://host:port/v1`"
+            f"{own.twin} has no primary to ask beside the change: say where it answers with"
+            f" `llmtwin proxy {own.twin} --primary http://host:port/v1`"
         )
     return _client(own.primary, PRIMARY_KEY)
 

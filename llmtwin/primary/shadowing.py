@@ -39,7 +39,7 @@ def proxy_options(
     with open_store(name, settings) as store:
         own = store.settings()
         if own.primary is None:
-            raise InputError(f"{name} has no primary: give its address with `llmtwin new … --primary URL`")
+            raise InputError(f"{name} has no primary: give it as `llmtwin proxy {name} --primary URL`")
         asked = None
         if twin is not None:
             address = checked_address(twin).removesuffix("/v1")

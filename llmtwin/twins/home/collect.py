@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import fnmatch
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from llmtwin.twins.home.describe import describe
+from llmtwin.twins.home.describe import Names, describe
 from llmtwin.twins.home.encode import Encoder, Sent
 from llmtwin.twins.home.observe import observe
-from llmtwin.twins.home.sources import DUMP_BYTES_MAX, read_states
+from llmtwin.twins.home.sources import DUMP_BYTES_MAX, Dump, read_states
 from llmtwin.twins.kind import Known, Reading
 from llmtwin.wire.files import read_limited
 
@@ -33,4 +34,22 @@ def read(files: Sequence[str], known: Known) -> Reading:
         description=describe(dumps[-1].entities, sealed) if dumps else None,
         items=len({entity.entity_id for dump in dumps for entity in dump.entities}),
         skipped=tuple(skipped for dump in dumps for skipped in dump.skipped),
+        notes=tuple(_sealing_nothing(sealed, dumps)) if sealed else (),
     )
+
+
+def _sealing_nothing(patterns: Collection[str], dumps: Sequence[Dump]) -> Iterator[str]:
+    """What must be said of a pattern that no setting matches: who gave it takes something for a secret."""
+    settings = {
+        entity.entity_id
+        for dump in dumps
+        for names in [Names(dump.entities)]
+        for entity in dump.entities
+        if names.is_setting(entity)
+    }
+    for pattern in patterns:
+        if not fnmatch.filter(settings, pattern):
+            yield (
+                f"{pattern!r} seals nothing: no setting (number, text, choice, time, helper) has such an id;"
+                " what a device says of its state goes to the server"
+            )
