@@ -26,7 +26,7 @@ from llmtwin.models.base import Base
 from llmtwin.records import Example
 from llmtwin.study import federated, federated_study, federated_text
 from llmtwin.study.federated import DIRICHLET, FFA, FULL, IID, LORA, TWIN, AdapterClient, Job, Site, deal
-from llmtwin.study.federated_study import FLOWER, OFFLINE, ROOT, Runs, Sizes, Way, planned
+from llmtwin.study.federated_study import FLOWER, OFFLINE, ROOT, Runs, Setting, Sizes, Way, planned
 from llmtwin.study.federated_text import cost
 from llmtwin.study.paper import PaperOptions
 from llmtwin.study.steps import Steps
@@ -36,10 +36,10 @@ QUIET = Console(quiet=True)
 HOMES = 2
 LITTLE = Sizes(
     facts=2,
-    twin=Way(((60, 2e-2, 20),), 60, homes=(HOMES,), splits=(IID, DIRICHLET)),
-    lora=Way(((6, 1e-2, 60),), 60, homes=(HOMES,), splits=(IID,)),
-    ffa=Way(((1, 2e-2, 2),), 2, homes=(HOMES,), splits=(IID,)),
-    full=Way(((2, 1e-3, 0),), 60, homes=(HOMES,), splits=(IID,)),
+    twin=Way((Setting(60, 2e-2, 20),), 60, homes=(HOMES,), splits=(IID, DIRICHLET)),
+    lora=Way((Setting(6, 1e-2, 60),), 60, homes=(HOMES,), splits=(IID,)),
+    ffa=Way((Setting(1, 2e-2, 2),), 2, homes=(HOMES,), splits=(IID,)),
+    full=Way((Setting(2, 1e-3, 0),), 60, homes=(HOMES,), splits=(IID,)),
 )
 SEED = PaperOptions.seed
 
@@ -145,6 +145,23 @@ def test_a_home_s_rate_falls_as_long_as_the_job_says_whatever_the_budget(base: B
     assert (learned(job) != learned(replace(job, epochs_falling=24))).any()
 
 
+@pytest.mark.parametrize("method", [LORA, FFA])
+def test_a_home_s_optimiser_goes_on_from_round_to_round_or_starts_anew(base: Base, method: str) -> None:
+    site, job = Site(base), Job(method, 1, IID, 2, epochs=2, learning_rate=1e-2)
+
+    def learned(of: Job) -> list[NDArray[np.float16]]:
+        site.load(of)
+        client, rounds = site.client(0), list[NDArray[np.float16]]()
+        for _ in range(2):
+            client.take(client.weights())
+            client.learn()
+            rounds.append(client.weights())
+        return rounds
+
+    anew, goes_on = learned(job), learned(replace(job, keeps_state=True))
+    assert (anew[0] == goes_on[0]).all() and (anew[1] != goes_on[1]).any()
+
+
 @pytest.mark.parametrize("method", [LORA, FFA, FULL, TWIN])
 def test_a_fact_is_recalled_where_it_is_the_likeliest_however_unsure(
     base: Base, monkeypatch: pytest.MonkeyPatch, method: str
@@ -179,7 +196,7 @@ for one in json.loads(Path(os.environ["LLMTWIN_FEDERATED"]).read_text())["jobs"]
 
 def trials(
     base: Base, folder: Path, sizes: Sizes, method: str, recall: str
-) -> tuple[list[list[dict[str, Any]]], tuple[int, float, int]]:
+) -> tuple[list[list[dict[str, Any]]], Setting]:
     python = folder / "flower" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(TOLD.format(python=sys.executable, recall=recall))
@@ -192,18 +209,21 @@ def trials(
 def test_epochs_and_rate_are_chosen_after_as_many_epochs_and_then_how_the_rate_falls(
     base: Base, tmp_path: Path, method: str
 ) -> None:
-    recall = 'job["epochs"] * job["learning_rate"] * (1 + (job["epochs_falling"] == 64))'
+    recall = 'job["epochs"] * job["learning_rate"] * (1 + (job["epochs_falling"] == 64) + job["keeps_state"])'
     (grid, falling), best = trials(base, tmp_path, Sizes(), method, recall)
     way = Sizes().way(method)
     assert [job["epochs"] for job in (one["job"] for one in grid)] == [1, 1, 1, 2, 2, 2]
     for stage, epochs in ((grid, way.grid_epochs), (falling, way.falling_epochs)):
         assert {one["job"]["epochs"] * one["job"]["rounds_max"] for one in stage} == {epochs}
-    rate = max(rate for _, rate, _ in way.grid)
-    assert [one["job"]["epochs_falling"] for one in falling] == [24, 64]
+    rate = max(setting.learning_rate for setting in way.grid)
+    assert [(one["job"]["epochs_falling"], one["job"]["keeps_state"]) for one in falling] == [
+        (over, keeps) for keeps in (False, True) for over in (24, 64)
+    ]
     assert {(one["job"]["epochs"], one["job"]["learning_rate"]) for one in falling} == {(2, rate)}
-    assert best == (2, rate, 64)
+    assert best == (2, rate, 64, True)
     [job, *_] = planned(Sizes(), method, way, 20, best, SEED)
-    assert (job.epochs_falling, job.epochs * job.rounds_max) == (64, way.epochs_max)
+    assert (job.epochs_falling, job.keeps_state) == (64, True)
+    assert job.epochs * job.rounds_max == way.epochs_max
 
 
 @needs_flower
@@ -214,19 +234,18 @@ def test_the_page_says_what_was_chosen_among_what_and_what_stays_open(
     for method, recall in ((LORA, 'job["learning_rate"] == 1e-2 and job["epochs"] == 1'), (FULL, "0.0")):
         stages, best = trials(base, tmp_path / method, Sizes(), method, recall)
         data["tried"][method] = stages
-        data["ran"][method][0]["job"] |= dict(
-            zip(("epochs", "learning_rate", "epochs_falling"), best, strict=True)
-        )
+        data["ran"][method][0]["job"] |= best._asdict()
     section = federated_text.part(data).sections[2]
     _, lora, full = section.text.split("\n\n")
     assert "1 local epochs a round (tried: 1, 2) at the rate 0.01 (tried: 0.004, 0.01, 0.02)" in lora
     assert "from trials of 20 epochs" in lora
     assert "over 24 epochs (tried: 24, 64), from trials of 36 epochs" in lora
+    assert "these start anew" in lora
     assert "would send 2 times less" in lora and "that was tried" not in lora
     assert "4 local epochs a round (tried: 4) at the rate 0.0001 (tried: 0.0001, 0.0003)" in full
     assert "No other number of local epochs was tried" in full and "The rate does not fall" in full
     assert "the loss alone chose" in full and "lowest that was tried" in full
-    assert len(section.table) == 1 + 8 + 2
+    assert len(section.table) == 1 + 10 + 2
 
 
 def test_the_best_setting_is_first_at_the_target_then_nearest_then_of_the_least_loss() -> None:

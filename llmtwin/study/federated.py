@@ -52,7 +52,8 @@ class Job:
 
     `epochs` are those of a round at each home; those of a twin are the most it may take. Over
     `epochs_falling` of all its epochs a home's learning rate falls to a tenth, where it stays; that of all
-    parameters does not fall.
+    parameters does not fall. A home `keeps_state` where its optimiser goes on from round to round; one of all
+    parameters never does, which would take eight bytes of each at every home.
     """
 
     method: str
@@ -62,6 +63,7 @@ class Job:
     epochs: int = 1
     learning_rate: float = 4e-3
     epochs_falling: int = 24
+    keeps_state: bool = False
     rounds_max: int = 1
     target: float = 0.95
     seed: int = 7
@@ -110,7 +112,7 @@ class Client(Protocol):
 class AdapterClient:
     """A home whose adapter is learned over the cached trunk by the project's own trainer.
 
-    Its rate falls on from round to round, as in one long run. The optimiser starts anew each round.
+    Its rate falls on from round to round, as in one long run.
     """
 
     def __init__(
@@ -122,7 +124,7 @@ class AdapterClient:
             epochs_falling=job.epochs_falling,
             stop_when_complete=False,
         )
-        self._epochs = job.epochs
+        self._epochs, self._keeps_state = job.epochs, job.keeps_state
         self.run = _run(transformer, under, facts, options)
         every = self.run.master
         self.sent = every
@@ -140,7 +142,8 @@ class AdapterClient:
         _unpack(weights, self.sent)
         with torch.no_grad():
             torch._foreach_copy_(self.run.work, self.run.master)
-        self.run.optimizer.state.clear()
+        if not self._keeps_state:
+            self.run.optimizer.state.clear()
 
     def learn(self) -> float:
         """So many epochs."""

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -30,21 +30,28 @@ FLOWER = Path("out/flower")
 OFFLINE = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_OFFLINE": "1"}
 ROOT = Path(__file__).parents[2]
 
-Setting = tuple[int, float, int]
-"""Local epochs a round, the learning rate, and over how many epochs that falls: that of `full` never does."""
 Found = dict[str, Any]
 Say = Callable[[str], None]
+
+
+class Setting(NamedTuple):
+    """What is chosen for a way: each is as in `Job`."""
+
+    epochs: int
+    learning_rate: float
+    epochs_falling: int
+    keeps_state: bool = False
 
 
 def as_shipped() -> tuple[Setting, ...]:
     """How an edge learns a home's facts: nothing is tried for LLM-Twin."""
     options = HomeKind().tuning()
-    return ((options.epochs_max, options.learning_rate, options.epochs_falling),)
+    return (Setting(options.epochs_max, options.learning_rate, options.epochs_falling),)
 
 
 def grid(rates: Sequence[float]) -> tuple[Setting, ...]:
     """Each rate with one and with two local epochs a round."""
-    return tuple((epochs, rate, 24) for epochs in (1, 2) for rate in rates)
+    return tuple(Setting(epochs, rate, 24) for epochs in (1, 2) for rate in rates)
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,8 @@ class Way:
     """How one method is run: the settings to try, and the sizes of the best one.
 
     Those of the `grid` are tried for `grid_epochs` each, then the best of them with its rate `falling` over
-    so many epochs, for `falling_epochs` each. Its budget is `epochs_max` local epochs at each home. Splits
-    but the first are of the most homes alone.
+    so many epochs, each with optimisers that start anew in each round and that go on, for `falling_epochs`.
+    Its budget is `epochs_max` local epochs at each home. Splits but the first are of the most homes alone.
     """
 
     grid: tuple[Setting, ...]
@@ -74,8 +81,8 @@ class Sizes:
     target: float = 0.95
     twin: Way = field(default_factory=lambda: Way(as_shipped(), 0))
     lora: Way = Way(grid((4e-3, 1e-2, 2e-2)), 128, falling=(24, 64))
-    ffa: Way = Way(grid((2e-2, 4e-2, 8e-2)), 64, falling=(24, 64), homes=(20,))
-    full: Way = Way(((4, 1e-4, 0), (4, 3e-4, 0)), 64, grid_epochs=8, homes=(5,), splits=(IID,))
+    ffa: Way = Way(grid((2e-2, 4e-2, 8e-2)), 64, falling=(24, 64))
+    full: Way = Way((Setting(4, 1e-4, 0), Setting(4, 3e-4, 0)), 64, grid_epochs=8, homes=(5,), splits=(IID,))
 
     def way(self, method: str) -> Way:
         """That of one method."""
@@ -132,16 +139,20 @@ def chosen(runs: Runs, sizes: Sizes, method: str, seed: int) -> tuple[list[list[
     if len(way.grid) > 1:
         best = choose(way.grid, way.grid_epochs)
     if way.falling:
-        best = choose([(best[0], best[1], over) for over in way.falling], way.falling_epochs)
+        falling = [
+            best._replace(epochs_falling=over, keeps_state=keeps)
+            for keeps in (False, True)
+            for over in way.falling
+        ]
+        best = choose(falling, way.falling_epochs)
     return tried, best
 
 
 def planned(sizes: Sizes, method: str, way: Way, homes: int, setting: Setting, seed: int) -> list[Job]:
     """The runs of a method with so many homes, one for each split."""
-    epochs, rate, falling = setting
-    rounds = max(1, way.epochs_max // epochs)
+    rounds = max(1, way.epochs_max // setting.epochs)
     return [
-        Job(method, homes, split, sizes.facts, epochs, rate, falling, rounds, sizes.target, seed)
+        Job(method, homes, split, sizes.facts, *setting, rounds, sizes.target, seed)
         for split in (way.splits if homes == max(way.homes) else way.splits[:1])
     ]
 
@@ -202,7 +213,7 @@ class Runs:
 
 
 def _name(job: Job) -> str:
-    rate = f"{job.learning_rate:g}-{job.epochs_falling}"
+    rate = f"{job.learning_rate:g}-{job.epochs_falling}{'-kept' * job.keeps_state}"
     return f"{job.method}-{job.homes}-{job.split}-{job.rounds_max}x{job.epochs}-{rate}"
 
 

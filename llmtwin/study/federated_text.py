@@ -220,10 +220,12 @@ def _runs_text(found: Found) -> str:
     facts = found["sizes"]["facts"]
     return (
         f"Each home has {facts} private facts of its house. {IID.upper()}: all are dealt out evenly; "
-        f"{DIRICHLET}: each house's facts are spread over homes by a Dirichlet({ALPHA}) draw. All ways have "
+        f"{DIRICHLET}, of the most homes alone: each house's facts are spread over homes by a "
+        f"Dirichlet({ALPHA}) draw. All ways have "
         "the same base; those with LoRA the same rank, layers, skill below and trainer, with its cached "
-        "trunk. All parameters are trained by AdamW from the bare base, in float32 with products in "
-        "bfloat16. Homes run in one process of Flower's simulation engine, one at a time with all cores, and "
+        "trunk; with so few facts an epoch is a few steps at most. All parameters are trained by AdamW from "
+        "the bare base, in float32 with products in bfloat16. Homes run in one process of Flower's "
+        "simulation engine, one at a time with all cores, and "
         "the most memory is that of the whole process, libraries included. A fact is recalled where each "
         "token of its answer is the likeliest at its place, however unsure: what greedy decoding says. "
         "`others` is the recall of facts that are not the home's own: of one shared model all, of an adapter "
@@ -306,10 +308,13 @@ def _choice(method: str, stages: Sequence[Sequence[Found]], taken: Found) -> str
         over = _listed(_values(stage, "epochs_falling"))
         said.append(
             f"The rate falls to a tenth over {falling} epochs (tried: {over}), from trials of "
-            f"{_budget(stage[0]['job'])} epochs."
+            f"{_budget(stage[0]['job'])} epochs; both were tried with optimisers that start anew in each "
+            f"round and with such that go on, and these {'go on' if taken['keeps_state'] else 'start anew'}."
         )
     if method == FULL:
-        said.append("The rate does not fall.")
+        said.append(
+            "The rate does not fall, and optimisers start anew in each round: they know twice the model."
+        )
     if len(local) == 1:
         said.append("No other number of local epochs was tried.")
     for edge, most, beyond in ((rates[0], "lowest", "lower"), (rates[-1], "highest", "higher")):
@@ -337,13 +342,14 @@ def _budget(job: Found) -> int:
 
 
 def _tried(found: Found) -> Table:
-    head = ("way", "epochs a round", "rate", "falls over", "rounds", "recall", "loss")
+    head = ("way", "epochs a round", "rate", "falls over", "optimiser", "rounds", "recall", "loss")
     rows: list[tuple[str, ...]] = [head]
     for method, stages in found["tried"].items():
         for one in chain.from_iterable(stages):
             job, rounds = one["job"], one["rounds"]
             falls = "-" if method == FULL else str(job["epochs_falling"])
-            setting = (str(job["epochs"]), f"{job['learning_rate']:g}", falls)
+            state = "goes on" if job["keeps_state"] else "anew"
+            setting = (str(job["epochs"]), f"{job['learning_rate']:g}", falls, state)
             got = (str(len(rounds)), f"{one['recall']:.1%}", f"{rounds[-1]['loss']:.2f}")
             rows.append((SAID[method], *setting, *got))
     return rows
