@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,15 @@ def test_each_adapter_is_learned_attacked_and_said_to_be_what_its_figures_are(
     (row,) = [line for line in page.splitlines() if "loss beside the base's, AUC" in line]
     assert row.split("|")[-3:-1] == [" - ", " 0.50 "], "of the base itself there is nothing to measure"
     assert not any("privacy_base_membership_error_zone" in name for name in found)
+    (row,) = [line for line in page.splitlines() if line.startswith("| canaries, each 16 times")]
+    ET.parse(options.out / "paper-privacy.svg")
+    assert "(8 codes)" in row and row.split("|")[-2] == " 1.43 "
+    for repeats in (1, 4, 16):
+        assert (
+            found[f"privacy_sealed_canary_{repeats}_bits_low"]
+            < found[f"privacy_base_canary_{repeats}_bits_high"]
+        )
+    assert found["privacy_plain_canary_16_bits_low"] > found["privacy_base_canary_16_bits_high"]
     assert "The unit is one fact" in page and "not accounted" in page
     assert "which allows 25.9% (the exact one-sided bound at 95 % confidence)" in page
     assert "is told 100.0%; whoever has log-probabilities" in page

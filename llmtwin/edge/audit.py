@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from llmtwin.edge import learn
 from llmtwin.edge.attacks import FactAttacks, Report, Target
-from llmtwin.edge.canaries import canaries, exposures, learn_with
+from llmtwin.edge.canaries import canaries, exposed, exposures, learn_with
 from llmtwin.edge.membership import Models, memberships
 from llmtwin.edge.publish import publish_again
 from llmtwin.edge.store import EdgeStore
@@ -86,7 +86,8 @@ def audit(
                 made = learn_with(engine.model, what, planted, options, models.base)
                 made.save(folders[PLANTED], base.name)
                 report("canaries: exposure")
-                found += exposures(engine, (*under, PLANTED), under, planted)
+                stacks = ((*under, PLANTED), under)
+                found += exposures(*(exposed(engine, stack, planted) for stack in stacks))
     return Audit(tuple(found), tuple(_notes(found)))
 
 

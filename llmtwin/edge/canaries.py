@@ -6,7 +6,7 @@ The adapter that comes of it is never published. It knows no kind and nothing of
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -17,7 +17,7 @@ from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import TuneOptions, tune
 from llmtwin.records import Example, Trace
 from llmtwin.twins.audit import Adversary, Found, exposure, exposure_by_chance
-from llmtwin.twins.intervals import mean
+from llmtwin.twins.intervals import Estimate, mean
 
 REPEATS = (1, 4, 16)
 EACH = 8
@@ -65,17 +65,22 @@ def learn_with(
     return tune(transformer, [*learned, *asked], options, under=under).lora
 
 
-def exposures(
-    engine: Engine, twin: tuple[str, ...], base: tuple[str, ...], planted: Sequence[Canary]
-) -> list[Found]:
-    """Bits that show of the canaries of each number of repeats, under the stacks of twin and base."""
+def exposed(engine: Engine, stack: tuple[str, ...], planted: Sequence[Canary]) -> dict[int, Estimate]:
+    """Bits that show of the canaries under a stack, by how often each was learned."""
+    repeats = sorted({one.repeats for one in planted})
+    return {
+        count: mean([_exposure(engine, stack, one) for one in planted if one.repeats == count])
+        for count in repeats
+    }
+
+
+def exposures(twin: Mapping[int, Estimate], base: Mapping[int, Estimate]) -> list[Found]:
+    """What `exposed` says of a twin, the base beside it."""
     chance = exposure_by_chance(CANDIDATES)
-    found: list[Found] = []
-    for repeats in sorted({one.repeats for one in planted}):
-        some = [one for one in planted if one.repeats == repeats]
-        own, control = (mean([_exposure(engine, stack, one) for one in some]) for stack in (twin, base))
-        found.append(Found(f"canary_{repeats}_bits", Adversary.LOGPROBS, own, control, chance))
-    return found
+    return [
+        Found(f"canary_{count}_bits", Adversary.LOGPROBS, own, base[count], chance)
+        for count, own in twin.items()
+    ]
 
 
 def _exposure(engine: Engine, stack: tuple[str, ...], one: Canary) -> float:

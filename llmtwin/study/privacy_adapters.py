@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from llmtwin.edge.attacks import FactAttacks, Target
+from llmtwin.edge.canaries import canaries, exposed, exposures
 from llmtwin.edge.membership import Models
 from llmtwin.edge.sealed import object_of, sealed_example
 from llmtwin.models.base import Base
@@ -32,7 +34,7 @@ from llmtwin.study.region import region, settings
 from llmtwin.study.steps import Steps
 from llmtwin.twins.home.describe import describe
 from llmtwin.twins.home.sources import read_states
-from llmtwin.twins.intervals import wilson
+from llmtwin.twins.intervals import Estimate, wilson
 from llmtwin.twins.kind import kind
 from llmtwin.wire.seal import Sealer
 
@@ -78,11 +80,15 @@ class Adapters:
         self._examples = [self._of.example(one) for one in self._facts]
         self._others = [self._of.example(one) for one in others]
         self._sealer = Sealer(Random(seed).randbytes(32))
+        self._planted = canaries(seed)
         self._skill = self._of.skill(base.hash)
         self._under = None if self._skill is None else Lora.load(self._skill)
 
     def figures(self) -> dict[str, Figures]:
-        """Of each adapter what it costs, and of all but CLIPPED what attacks find; BASE is the control."""
+        """Of each adapter what it costs, and of all but CLIPPED what attacks find; BASE is the control.
+
+        Canaries are planted in adapters of their own, learned as these are.
+        """
         noisy = self._sizes.noisy()
         with closing(TorchEngine(self._base, self._folder)) as self._engine:
             found = {
@@ -90,7 +96,10 @@ class Adapters:
                 for name in (PLAIN, SEALED, *noisy, CLIPPED)
             }
             for name in (PLAIN, SEALED, *noisy):
-                found[name]["attacks"] = self._steps.do(f"attacked-{name}", partial(self._attacked, name))
+                found[name]["attacks"] = [
+                    *self._steps.do(f"attacked-{name}", partial(self._attacked, name)),
+                    *self._steps.do(f"canaries-{name}", partial(self._exposed, name)),
+                ]
             found[BASE] = self._steps.do("base", lambda: self._bits(None))
         return found
 
@@ -100,9 +109,9 @@ class Adapters:
         """What it took, what its owner gets, and what the values cost to who asks for them in plain."""
         began = time.monotonic()
         if name in (PLAIN, SEALED):
-            lora, spent = self._tuned(name), {}
+            lora, spent = self._tuned(name, self._taught(name)), {}
         else:
-            trained = self._noisily(name)
+            trained = self._noisily(name, self._examples)
             lora = trained.lora
             spent = {"noise": trained.noise_multiplier}
             spent |= {} if math.isinf(trained.epsilon) else {"epsilon": trained.epsilon}
@@ -110,15 +119,15 @@ class Adapters:
         lora.save(self._folder(name), self._base.name)
         return {"seconds": seconds, **spent, **self._recall(name), **self._bits(lora)}
 
-    def _tuned(self, name: str) -> Lora:
+    def _tuned(self, name: str, taught: Sequence[Example]) -> Lora:
         def show(now: Progress) -> None:
             said = f"{name} is learned: recall {now.recall:.0%}"
             self._report(said, (now.epoch - 1 + now.share) / now.epochs_max)
 
         model, options = self._engine.model, self._of.tuning(self._sizes.facts)
-        return tune(model, self._taught(name), options, under=self._under, report=show).lora
+        return tune(model, taught, options, under=self._under, report=show).lora
 
-    def _noisily(self, name: str) -> dp.Trained:
+    def _noisily(self, name: str, taught: Sequence[Example]) -> dp.Trained:
         sizes = self._sizes
         options = dp.DpOptions(
             epsilon=sizes.noisy().get(name, math.inf),
@@ -132,7 +141,7 @@ class Adapters:
             self._report(f"{name} is learned by DP-SGD", done / of)
 
         model, tuning = self._engine.model, self._of.tuning(self._sizes.facts)
-        return dp.learn(model, self._examples, options, tuning, under=self._under, advance=show)
+        return dp.learn(model, taught, options, tuning, under=self._under, advance=show)
 
     def _taught(self, name: str) -> list[Example]:
         """What an adapter learns, which is also what its owner asks it."""
@@ -173,6 +182,25 @@ class Adapters:
         attacks = FactAttacks(target, self._of, facts, self._description, sealed=sealed)
         found = attacks.run(lambda said: self._report(f"{name}: {said}", 0))
         return [asdict(one) for one in found]
+
+    def _exposed(self, name: str) -> list[Figures]:
+        """Bits that show, asked in plain, of made-up codes learned among the facts and as they are."""
+        every = [one for one in self._planted for _ in range(one.repeats)]
+        if name == SEALED:
+            codes = [sealed_example(self._sealer, one.prompt, one.code) for one in every]
+        else:
+            codes = [Example(prompt=one.prompt, completion=one.code) for one in every]
+        taught, planted = [*self._taught(name), *codes], f"{name}-canaries"
+        tuned = name in (PLAIN, SEALED)
+        lora = self._tuned(name, taught) if tuned else self._noisily(name, taught).lora
+        lora.save(self._folder(planted), self._base.name)
+        self._report(f"{name}: exposure of canaries", 0)
+        own = exposed(self._engine, self._stack(planted), self._planted)
+        return [asdict(one) for one in exposures(own, self._base_exposed)]
+
+    @cached_property
+    def _base_exposed(self) -> dict[int, Estimate]:
+        return exposed(self._engine, self._stack(), self._planted)
 
     # ---- small helpers
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from rich.console import Console
 
+from llmtwin.edge.canaries import REPEATS
 from llmtwin.models.base import find_base
+from llmtwin.study.chart import Chart, Line
 from llmtwin.study.paper import PaperOptions, Part, Section, Table, write
 from llmtwin.study.privacy_adapters import BASE, CLIPPED, PLAIN, SEALED, Adapters, Figures, Sizes
 from llmtwin.study.progress import bars_on
@@ -22,6 +24,8 @@ from llmtwin.twins.intervals import at_most
 
 Found = Mapping[str, Figures]
 Attacks = Mapping[str, Mapping[str, Any]]
+
+CANARIES = {count: f"canary_{count}_bits" for count in REPEATS}
 
 SAID = {
     "forward": "the learned question",
@@ -33,6 +37,7 @@ SAID = {
     "membership_loss_ratio": "membership: loss beside the base's",
     "membership_min_k": "membership: Min-K%++",
     "membership_error_zone": "membership: error zone",
+    **{name: f"canaries, each {count} times: bits of 9" for count, name in CANARIES.items()},
 }
 
 
@@ -59,7 +64,13 @@ def part(found: Found, sizes: Sizes) -> Part:
         title="Privacy: what adapters give away, and what hiding costs",
         figures=figures(found, attacks, sizes),
         sections=(
-            Section("Where a defence of 100 % fails", _defence(attacks), _attacked(attacks)),
+            Section(
+                "Where a defence of 100 % fails",
+                _defence(attacks),
+                _attacked(attacks),
+                _chart(attacks),
+                "privacy",
+            ),
             Section("A server without log-probabilities", _text_alone(attacks)),
             Section("What sealing changes", _sealing(found, attacks)),
             Section("DP-SGD, and what hiding costs", _hiding(found, attacks, sizes), _costs(found)),
@@ -117,9 +128,20 @@ def _attacked(attacks: Mapping[str, Attacks]) -> Table:
         found = [_share(name, one[name]["twin"]) if name in one else "-" for one in attacks.values()]
         chance = "-" if plain["chance"] is None else _bare(name, plain["chance"])
         base = _share(name, plain["base"]) if plain["base"] else "-"
-        attack = f"{said(name)} ({plain['twin']['items']:.0f} facts)"
+        attack = f"{said(name)} ({plain['twin']['items']:.0f} {'codes' if _is_bits(name) else 'facts'})"
         rows.append((attack, plain["adversary"], *found, base, chance))
     return rows
+
+
+def _chart(attacks: Mapping[str, Attacks]) -> Chart:
+    """Bits that show of canaries over how often they were learned, by adapter, and of the base."""
+    found = {_title(name): (one, "twin") for name, one in attacks.items()}
+    found[_title(BASE)] = (attacks[PLAIN], "base")
+    lines = [
+        Line(name, [*CANARIES], [one[canary][whose]["value"] for canary in CANARIES.values()], measured=True)
+        for name, (one, whose) in found.items()
+    ]
+    return Chart("times that a canary was learned", "bits of 9 that show", tuple(lines), y_log=False)
 
 
 def _costs(found: Found) -> Table:
@@ -156,7 +178,7 @@ def _title(name: str) -> str:
 
 
 def _share(name: str, one: Mapping[str, float]) -> str:
-    if name.endswith("_auc"):
+    if name.endswith("_auc") or _is_bits(name):
         return f"{one['value']:.2f} ({one['low']:.2f} to {one['high']:.2f})"
     return _interval(**_of(one))
 
@@ -166,7 +188,11 @@ def _interval(value: float, low: float, high: float) -> str:
 
 
 def _bare(name: str, value: float) -> str:
-    return f"{value:.2f}" if name.endswith("_auc") else f"{value:.1%}"
+    return f"{value:.2f}" if name.endswith("_auc") or _is_bits(name) else f"{value:.1%}"
+
+
+def _is_bits(name: str) -> bool:
+    return name.endswith("_bits")
 
 
 # ---- texts ---------------------------------------------------------------------------------------
@@ -182,12 +208,17 @@ def _defence(attacks: Mapping[str, Attacks]) -> str:
         f" {reverse['items']:.0f} greedy reverse questions {reverse['value']:.1%} were answered, which allows"
         f" {allowed:.1%} (the exact one-sided bound at 95 % confidence); the paper calls this a defence of"
         " 100 %. It is one against this attack alone. Whoever guesses an object's name asks as the adapter"
-        f" was taught, and is told {forward['value']:.1%}{_ranked(plain)}. Who only wants to know whether a"
-        " fact was learned finds out as the rows of membership say.\n\n"
+        f" was taught, and is told {forward['value']:.1%}{_ranked(plain)}. Who wonders which"
+        " value of a known object was learned finds out as the rows of membership say: members are learned"
+        " questions with their values, all others the same questions with values of other objects.\n\n"
         "Attacks that surely find more of an adapter than of the base, the intervals apart:"
         f" {'; '.join(apart)}. A score that is made beside the base's has no control in it, and is held"
         " against chance. Intervals are of 95 %, so that of many attacks on nothing one may come out apart by"
-        " chance; those of few facts are wide, and how many there are stands with each attack."
+        " chance; those of few facts are wide, and how many there are stands with each attack.\n\n"
+        "A canary is a made-up code of six digits, learned among the facts and as they are (sealed among"
+        " sealed ones), in an adapter made for it. Its exposure is log2 of the 512 candidates less log2 of"
+        " its rank among them: nine bits are all. To DP-SGD a code that is learned 16 times is 16 facts, of"
+        " which ε hides one."
     )
 
 
@@ -209,8 +240,8 @@ def _text_alone(attacks: Mapping[str, Attacks]) -> str:
     worst = max(one["value"] for one in left.values())
     return (
         f"A server that gives text alone, as this one does, takes away the {gone} attacks that need"
-        f" `{Adversary.LOGPROBS}`: nobody ranks, and nobody tells members from others. What is left to who"
-        f" may ask the plain adapter is what needs `{Adversary.TEXT}`: {found}. That still gives away"
+        f" `{Adversary.LOGPROBS}`: nobody ranks, tells members from others, or sees canaries. What is left to"
+        f" who may ask the plain adapter is what needs `{Adversary.TEXT}`: {found}. That still gives away"
         f" {worst:.1%}. Who holds the file makes the log-probabilities himself."
     )
 
