@@ -225,6 +225,27 @@ def test_measured_points_are_the_measurements(content: Mapping[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("which", figures.MEASURED_MODELS)
+def test_the_whole_is_what_was_measured_and_sending_as_it_is_modelled(
+    content: Mapping[str, Any], which: str
+) -> None:
+    data = content["data"]
+    of, name, p = data[which], figures.label(data, which), parameters(here(data, which), 24)
+    point = lines(content, "9")[f"LLM-Twin {name}"]
+    searched = data["search"][0]["queries"]["answer"]["p95_ms"] / 1000
+    measured = of["tuning"]["seconds"] + of["loading"]["seconds"] + searched
+    assert point.measured and point.y[0] == pytest.approx(measured + model.T_u_intra_tilde_s(p)[0])
+    fl = [line for title, line in lines(content, "9").items() if title == f"FL {name}, one pass"]
+    for one in fl:
+        assert one.measured and min(one.y) > of["averaging"]["seconds"][-1]
+
+
+def test_passes_are_how_often_all_was_learned_from_and_fewer_than_epochs(content: Mapping[str, Any]) -> None:
+    tuning = content["data"]["whole"]["tuning"]
+    assert 1 <= tuning["passes"] <= len(tuning["epochs"])
+    assert f"which are {tuning['passes']:.1f} passes over them" in content["sections"][2]["text"]
+
+
+@pytest.mark.parametrize("which", figures.MEASURED_MODELS)
 def test_what_is_multiplied_or_sent_over_the_channel_is_modelled(
     content: Mapping[str, Any], which: str
 ) -> None:
@@ -258,16 +279,16 @@ def test_ratios_are_of_several_hours_and_say_what_was_measured_of_fl(
     options: PaperOptions, content: Mapping[str, Any]
 ) -> None:
     data, found = content["data"], content["figures"]
-    ours, epochs = here(data), len(data["whole"]["tuning"]["epochs"])
+    ours, passes = here(data), data["whole"]["tuning"]["passes"]
     names = [name for name in found if name.startswith("model_ratio_measured")]
-    assert names and all("one_pass" in name or "equal_epochs" in name for name in names)
+    assert names and all("one_pass" in name or "equal_passes" in name for name in names)
     for hours in (1, 24, 168, 720):
         p = parameters(ours, hours)
         fl, twin = model.T_fl_s(p)[0], model.T_llm_twin_s(p)[0]
         assert found[f"model_ratio_measured_fl_one_pass_after_{hours}h"] == pytest.approx(fl / twin)
         # Everything but training stays as it is.
-        more = fl + (epochs - 1) * model.T_u_cmp_s(p)[0]
-        assert found[f"model_ratio_measured_fl_equal_epochs_after_{hours}h"] == pytest.approx(more / twin)
+        more = fl + (passes - 1) * model.T_u_cmp_s(p)[0]
+        assert found[f"model_ratio_measured_fl_equal_passes_after_{hours}h"] == pytest.approx(more / twin)
     page = (options.out / "paper.md").read_text()
     assert "| hours | paper, 3.5B | paper, 7B | " in page and "not shown to learn it" in page
 

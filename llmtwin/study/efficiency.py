@@ -249,12 +249,13 @@ def T_llm_twin_s(p: Parameters) -> Array:
 
 
 def constraints(p: Parameters) -> dict[str, bool]:
-    """Eq. (12), and the orders of size in Eq. (9): which hold, for every entity; ≪ is MUCH times smaller."""
+    """Eq. (12), and the orders of size in Eq. (6) and (9): which hold for every entity; ≪ is by MUCH."""
     w, w_tilde, S, S_s = p.w_parameters, p.w_tilde_parameters, p.S_bytes, p.S_s_bytes
     held = {
         "|S̃_d| ≪ |S|": MUCH * p.S_d_tilde_bytes <= S,
         "|S̃_d| ≪ |S_d|": MUCH * p.S_d_tilde_bytes <= p.S_d_bytes,
         "|S_d| ≪ |S|": MUCH * p.S_d_bytes <= S,
+        "|S_s| ≪ |H|": MUCH * S_s <= p.H_bytes,
         "|S_s| < |S|": S_s < S,
         "|w̃| ≪ |w|": MUCH * w_tilde <= w,
         "|S_s||w̃| - |S||w| < 0": S_s * w_tilde - S * w < 0,

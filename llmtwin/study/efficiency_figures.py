@@ -94,7 +94,10 @@ def figure_8(found: Measured) -> Chart:
 
 
 def figure_9(found: Measured) -> Chart:
-    """Seconds of the whole over the hours of history, for several K and λ: Eq. (10) and (11)."""
+    """Seconds of the whole over the hours of history, for several K and λ: Eq. (10) and (11).
+
+    Points are K = λ = 1: what was measured of computing and searching, and sending as it is modelled.
+    """
     lines = []
     for name, source in _sources(found).items():
         for K in (1, ROUNDS):
@@ -105,6 +108,8 @@ def figure_9(found: Measured) -> Chart:
                 float(model.T_llm_twin_s(parameters(source, hours, lambda_=lambda_))[0]) for hours in HOURS
             ]
             lines.append(Line(f"{TWIN} {name}, λ = {lambda_}", HOURS, times))
+    for which in MEASURED_MODELS:
+        lines += _whole_measured(found, which)
     return Chart("hours of history", "seconds of the whole", tuple(lines))
 
 
@@ -139,6 +144,20 @@ def _trained(found: Measured, which: str) -> tuple[list[float], list[float]]:
     points = [point for point in points if point[0] >= HOURS[0]]
     some = points[:: max(1, len(points) // POINTS_MAX)]
     return [hours for hours, _ in some], [seconds for _, seconds in some]
+
+
+def _whole_measured(found: Measured, which: str) -> list[Line]:
+    """The terms of Eq. (10) and (11) at K = λ = 1 as they were measured, but for what is sent."""
+    name, of, source = label(found, which), found[which], here(found, which)
+    hours, trained = _trained(found, which)
+    averaged, after = of["averaging"]["seconds"][-1], [parameters(source, at) for at in hours]
+    sent = [_first((2 * model.w_bytes(p) + p.H_bytes) / p.r_bytes_per_s) for p in after]
+    fl = [seconds + averaged + sending for seconds, sending in zip(trained, sent, strict=True)]
+    p = parameters(source, HOURS[0])
+    searched = found["search"][0]["queries"]["answer"]["p95_ms"] / 1000
+    twin = of["tuning"]["seconds"] + of["loading"]["seconds"] + _first(model.T_u_intra_tilde_s(p)) + searched
+    lines = [Line(f"{FL} {name}, one pass", hours, fl, True)] if hours else []
+    return [*lines, Line(f"{TWIN} {name}", [HOURS[0]], [twin], True)]
 
 
 def _sent_bytes(found: Measured, which: str) -> float:

@@ -22,6 +22,7 @@ from llmtwin.errors import Unavailable
 from llmtwin.models.base import Base, find_base, probe_dtype
 from llmtwin.models.engine.cache import Adapters
 from llmtwin.models.lora import Lora
+from llmtwin.models.run import render
 from llmtwin.models.transformer import Transformer
 from llmtwin.models.tune import Progress, TuneOptions, tune
 from llmtwin.records import Example, Prompt
@@ -162,6 +163,12 @@ def tuning(
             for one in tuned.history
         ],
     }
+
+
+def passes(base: Base, examples: Sequence[Example], tuned: Measured) -> float:
+    """How often the examples were learned from in `tuning`, in the mean: not all are in every epoch."""
+    once = sum(len(render(base, one)[0]) for one in examples)
+    return float(tuned["tokens_per_s"] * tuned["seconds"] / once)
 
 
 def loading(folder: Path) -> Measured:

@@ -165,11 +165,11 @@ def parameters(source: Source, hours: float, n: int = N, K: float = 1, lambda_: 
     return Parameters(**values)
 
 
-def equal_epochs(source: Source, epochs: int) -> Source:
-    """The source with as many passes over its history as tuning had epochs over the static state."""
+def equal_passes(source: Source, passes: float) -> Source:
+    """The source with as many passes over its history as tuning made over the static state."""
     once = source["xi_cycles_per_byte_parameter"]
-    why = f"{epochs} passes, as many as epochs of tuning"
-    return {**source, "xi_cycles_per_byte_parameter": Value(epochs * once.value, How.DERIVED, why)}
+    why = f"{passes:.1f} passes, as many as of tuning"
+    return {**source, "xi_cycles_per_byte_parameter": Value(passes * once.value, How.DERIVED, why)}
 
 
 def growth_s(source: Source, time_s: Callable[[Parameters], Array]) -> tuple[float, float]:

@@ -66,6 +66,7 @@ def _measured(base: Base, steps: Steps, options: EfficiencyOptions, seed: int, b
     found: dict[str, Any] = {"clock_hz": steps.do("clock", measure.clock_hz)}
     with bar("a region is learned") as say:
         tuned = steps.do("whole/tuning", lambda: _tuned(base, steps, "whole", options.records, seed, say))
+        tuned["passes"] = measure.passes(base, measure.region(options.records, seed), tuned)
     with bar("homes are looked at"):
         found["entity"] = steps.do("entity", lambda: measure.entity(options.records, options.hours, seed))
     # H as the model has it: what is static first, then every change.
