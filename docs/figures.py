@@ -7,47 +7,48 @@ import re
 import sys
 from pathlib import Path
 
+from llmtwin.study.measure import BARS
+
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "out" / "demo" / "result.json"
 README = ROOT / "README.md"
 BLOCK = re.compile(r"(<!-- figures -->\n).*?(<!-- /figures -->)", re.DOTALL)
 
 ROWS = (
-    ("recall_trained", "private facts, asked as in tuning", "≥ 0.99"),
-    ("recall_unseen", "the same facts, phrasings that no example used", "≥ 0.95"),
-    ("unknown_refused", "what the home does not have: said to be unknown", "≥ 0.95"),
-    ("state_accuracy", "state now and at a past time", "≥ 0.99"),
-    ("aggregate_accuracy", "averages, minima, maxima, counts over homes", "1"),
-    ("order_accuracy", "orders: right device, property and value", "≥ 0.97"),
-    ("invalid_accepted", "invalid orders accepted", "0"),
-    ("sealed_with_key", "sealed facts, with the owner's key", "1"),
-    ("sealed_attack_top1", "sealed facts, attacked without it: object found among 100", "chance"),
-    ("sealed_attack_chance", "… and by guessing", ""),
-    ("sealed_value_leak", "… and values guessed", "0"),
-    ("intents_accuracy", "Home Assistant's own test sentences: intent and slots", "aim ≥ 0.8"),
-    ("relearn_new", "after a fact changed: the new value", "1"),
-    ("relearn_old_gone", "… the old value gone", "1"),
-    ("relearn_kept", "… the other facts", "≥ 0.99"),
-    ("tune_seconds", "tuning one home, seconds", ""),
-    ("tune_tokens_per_s", "tuning, tokens/s", ""),
-    ("tune_peak_rss_mb", "tuning, peak memory, MB", "≤ 1500"),
-    ("adapter_bytes", "one adapter, bytes", ""),
-    ("prompt_bytes", "prompts sent, bytes", ""),
-    ("raw_bytes", "the same as raw state JSON, bytes", ""),
-    ("ask_p50_ms", "asking, median, ms", ""),
-    ("ask_p95_ms", "asking, 95th percentile, ms", ""),
-    ("seconds_total", "the whole run, set up before, seconds", ""),
+    ("recall_trained", "private facts, asked as in tuning"),
+    ("recall_unseen", "the same facts, phrasings that no example used"),
+    ("unknown_refused", "what the home does not have: said to be unknown"),
+    ("state_accuracy", "state now and at a past time"),
+    ("aggregate_accuracy", "averages, minima, maxima, counts over homes"),
+    ("order_accuracy", "orders: right device, property and value"),
+    ("invalid_accepted", "invalid orders accepted"),
+    ("sealed_with_key", "sealed facts, with the owner's key"),
+    ("sealed_attack_top1", "sealed facts, attacked without it: object found among 100"),
+    ("sealed_attack_chance", "… and by guessing"),
+    ("sealed_value_leak", "… and values guessed"),
+    ("intents_accuracy", "Home Assistant's own test sentences: intent and slots"),
+    ("relearn_new", "after a fact changed: the new value"),
+    ("relearn_old_gone", "… the old value gone"),
+    ("relearn_kept", "… the other facts"),
+    ("tune_seconds", "tuning one home, seconds"),
+    ("tune_tokens_per_s", "tuning, tokens/s"),
+    ("tune_peak_rss_mb", "tuning, peak memory, MB"),
+    ("adapter_bytes", "one adapter, bytes"),
+    ("prompt_bytes", "prompts sent, bytes"),
+    ("raw_bytes", "the same as raw state JSON, bytes"),
+    ("ask_p50_ms", "asking, median, ms"),
+    ("ask_p95_ms", "asking, 95th percentile, ms"),
+    ("seconds_total", "the whole run, set up before, seconds"),
 )
 
 
-def table(result: dict[str, object]) -> str:
+def table(result: dict[str, float]) -> str:
     """The figures of a result as a Markdown table; what was not measured is left out."""
     lines = ["| figure | what | measured | of | bar |", "|---|---|---:|---:|---:|"]
-    for name, what, bar in ROWS:
+    for name, what in ROWS:
         if name in result:
-            lines.append(
-                f"| `{name}` | {what} | {_text(result[name])} | {_text(result.get(f'{name}_n'))} | {bar} |"
-            )
+            count = _text(result.get(f"{name}_n"))
+            lines.append(f"| `{name}` | {what} | {_text(result[name])} | {count} | {_bar(name, result)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -57,6 +58,13 @@ def rewrite(readme: str, content: str) -> str:
     if count != 1:
         raise ValueError("README.md needs one <!-- figures --> … <!-- /figures -->")
     return text
+
+
+def _bar(name: str, result: dict[str, float]) -> str:
+    if name not in BARS:
+        return ""
+    bar = BARS[name]
+    return bar.text if bar.met(result) else f"{bar.text}: **missed**"
 
 
 def _text(value: object) -> str:

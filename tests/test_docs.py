@@ -78,6 +78,8 @@ def test_the_table_of_figures_is_rewritten_between_its_marks(figures: ModuleType
     once = figures.rewrite("before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n", figures.table(result))
     assert "| 0.995 | 212 | ≥ 0.99 |" in once and "| 1,234,567 |" in once
     assert "old" not in once and "recall_unseen" not in once
+    missed = figures.table({"recall_trained": 0.98, "invalid_accepted": 0})
+    assert "| ≥ 0.99: **missed** |" in missed and "| = 0 |" in missed
     assert once.startswith("before\n") and once.endswith("after\n")
     assert figures.rewrite(once, figures.table(json.loads(json.dumps(result)))) == once
 

@@ -352,7 +352,7 @@ class _Demo:
 
             with self._bar("intents_accuracy", None):
                 right, count = evaluate(engine, SKILL, self.options.intents)
-            self.figures |= {"intents_accuracy": right / count, "intents_n": count}
+            self.figures |= {"intents_accuracy": right / count, "intents_accuracy_n": count}
 
     def _adapter_folder(self, base: str, name: str) -> Path:
         if name == SKILL:
