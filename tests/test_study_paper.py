@@ -19,7 +19,15 @@ from llmtwin.cli import app
 from llmtwin.errors import InputError, Unavailable
 from llmtwin.memory import Memory
 from llmtwin.records import Prompt
-from llmtwin.study import efficiency_study, federated_study, paper, peer, privacy_study, search
+from llmtwin.study import (
+    efficiency_study,
+    federated_study,
+    paper,
+    peer,
+    privacy_study,
+    search,
+    table2_study,
+)
 from llmtwin.study.chart import Chart, Line
 from llmtwin.study.paper import PaperOptions, Part, Section
 from llmtwin.study.search import SearchOptions
@@ -156,6 +164,7 @@ def test_how_much_an_answer_grew_is_said_with_what_the_rounds_disagree_by(
     [
         ("search", search),
         ("efficiency", efficiency_study),
+        ("table2", table2_study),
         ("peer", peer),
         ("federated", federated_study),
         ("privacy", privacy_study),

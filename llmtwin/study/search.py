@@ -23,6 +23,7 @@ from rich.console import Console
 
 from llmtwin.errors import InputError, Unavailable
 from llmtwin.memory import Memory
+from llmtwin.memory.words import CANDIDATES_MIN
 from llmtwin.records import Fact, Prompt, Statistic
 from llmtwin.study.chart import Chart, Line
 from llmtwin.study.measure import shown
@@ -271,11 +272,13 @@ def _text(found: Sequence[dict[str, Any]], ratios: Mapping[str, float], options:
     return (
         f"Prompts of {options.homes} homes in one database, from {first:,} to {last:,}: a simulated day, "
         "lived again and again. An answer looks up the latest state of a path, a mean over all homes, and "
-        f"words (the best {SEARCH_LIMIT}); {options.questions} answers at each length, warm, asked in "
-        f"{ROUNDS} rounds; the median of the rounds counts. Its 95th percentile grew {ratios['answer']:.2f} "
-        f"times ({low:.2f} to {high:.2f} between single rounds): the state's {ratios['latest']:.2f}, the "
-        f"mean's {ratios['aggregate']:.2f}, that of the words {ratios['search']:.2f} times. The paper's Eq. "
-        f"(9) reads all prompts and would have grown {last / first:.0f} times. Lines up to "
+        f"words (the best {SEARCH_LIMIT}, by BM25 among the newest {CANDIDATES_MIN} of the rarest: that "
+        f"bounds the time, and gives up older ones); {options.questions} answers at each length, warm, "
+        f"asked in {ROUNDS} rounds; the median of the rounds counts. Its 95th percentile grew "
+        f"{ratios['answer']:.2f} times ({low:.2f} to {high:.2f} between single rounds): the state's "
+        f"{ratios['latest']:.2f}, the mean's {ratios['aggregate']:.2f}, that of the words "
+        f"{ratios['search']:.2f} times. The paper's Eq. (9) "
+        f"reads all prompts and would have grown {last / first:.0f} times. Lines up to "
         f"{LENGTH_MODELLED:,} prompts are modelled: a power law of each 95th percentile, fitted to all "
         f"{len(found)} lengths by least squares on logarithms, and never falling. An answer's is the number "
         f"of prompts to the power of {power:.3f}, {far:.2f} ms at {LENGTH_MODELLED:,}. The file has "

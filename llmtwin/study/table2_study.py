@@ -13,6 +13,7 @@ from rich.console import Console
 
 from llmtwin.settings import Settings
 from llmtwin.study import decisions, table2
+from llmtwin.study.chart import Chart, Line
 from llmtwin.study.measure import shown
 from llmtwin.study.paper import PaperOptions, Part, Section, Table, write
 from llmtwin.study.progress import Report, bars_on
@@ -69,7 +70,13 @@ def part(found: Figures) -> Part:
         title="Table 2: what a region's twin knows, and gives away",
         figures=found,
         sections=(
-            Section("Prompts as learned, and in reverse", tuning + "\n\n" + _REVERSE, table_2(found)),
+            Section(
+                "Prompts as learned, and in reverse",
+                tuning + "\n\n" + _REVERSE,
+                table_2(found),
+                _chart(found),
+                "table2",
+            ),
             Section("What the paper did not ask", _BESIDE + _lookup(found), _beside(found)),
             Section("What each part of a twin is worth", _PARTS, _parts(found)),
             Section("Consistency with a rule-based twin", _RULES, _consistency(found)),
@@ -80,6 +87,9 @@ def part(found: Figures) -> Part:
 
 
 _REVERSE = (
+    "Counts of fewer prompts are of the first of the same draw. Recall at the end of tuning is of the "
+    "adapter alone; here the whole twin is asked, its skill reading each prompt, and it says nothing of "
+    "which it is not sure.\n\n"
     "In reverse a description is given and its object asked for, greedily. None told of so many still "
     "allows a rate up to the bound beside it, the exact one-sided one at 95 % confidence. This is what "
     "greedy generation gives away, and no more: see the ranking below."
@@ -107,9 +117,11 @@ _RULES = (
 _ATTACK = (
     "Who has the adapter and a list of objects need not ask in reverse: he asks forwards, and takes the "
     "object under which the value is likeliest. Rivals are objects whose value truly is another: those of "
-    "the same property first and, where these are too few, others. The base alone, which learned nothing of "
-    "the region, is the control. An order of training defends against this only where the share found out "
-    "is near chance."
+    "the same property first and, where these are too few, others, all of them learned with values of "
+    "their own: with objects among them that were never learned, as in the audit, less is found out. The "
+    "base alone, which learned nothing of the region, is the control: chance is one of all candidates, and "
+    "to know which values a property can have is to do better. An order of training defends against this "
+    "only where the share found out is near chance."
 )
 _DECISIONS = (
     "Homes with all lights on are told to raise, lower or set a level relative to the average of all, in "
@@ -129,6 +141,20 @@ def table_2(found: Figures) -> Table:
             bound = f"{at_most(right, int(count)):.1%}" if name == "table2_reverse" else ""
             rows.append((said, f"{int(count):,}", _of(theirs, count), f"{right:,}", bound))
     return rows
+
+
+def _chart(found: Figures) -> Chart:
+    """The share that is right, or told in reverse, over how many were asked."""
+    lines = [
+        Line(f"{said}: {whose}", *_shares(counts), measured=True)
+        for name, said in (("table2_normal", "as learned, right"), ("table2_reverse", "in reverse, told"))
+        for whose, counts in (("the paper", found["table2_paper"][name]), ("here", found[name]))
+    ]
+    return Chart("prompts asked", "share", tuple(lines), y_log=False)
+
+
+def _shares(counts: Mapping[Any, int]) -> tuple[list[float], list[float]]:
+    return [float(count) for count in counts], [right / int(count) for count, right in counts.items()]
 
 
 def _of(theirs: Mapping[Any, int], count: str) -> str:
