@@ -304,7 +304,7 @@ class Twin:
         path = Path(target)
         _check_free(path, folder_too=format is Format.PEFT)
         version = version or self._live_version()
-        folder = self._version_folder(version)
+        folder = self._store.version_folder(version)
         if format is not Format.BUNDLE:
             from llmtwin.edge.export import write_model
 
@@ -393,7 +393,7 @@ class Twin:
             changed=changed,
             report=report,
         )
-        card = read_limited(self._version_folder(learned.manifest.version) / CARD, JSON_BYTES_MAX)
+        card = read_limited(self._store.version_folder(learned.manifest.version) / CARD, JSON_BYTES_MAX)
         return Card.model_validate_json(card)
 
     def _pushed(self, card: Card) -> Tuned:
@@ -448,14 +448,8 @@ class Twin:
         version = newest if waits else self._version_in_use()
         if version is None:
             raise NotFound(f"{self.name} has learned nothing yet: run `llmtwin tune {self.name}`")
-        self._version_folder(version)
+        self._store.version_folder(version)
         return version
-
-    def _version_folder(self, version: int) -> Path:
-        folder = self._store.adapter_folder(version)
-        if not folder.exists():
-            raise NotFound(f"version {version} of {self.name} is not on this machine")
-        return folder
 
 
 def check_name(name: str) -> str:

@@ -338,6 +338,13 @@ class EdgeStore:
         """Where the package of one adapter version lies."""
         return self.folder / "adapters" / str(version)
 
+    def version_folder(self, version: int) -> Path:
+        """The same. Raises NotFound where that version is not on this machine."""
+        folder = self.adapter_folder(version)
+        if not folder.exists():
+            raise NotFound(f"version {version} of {self.settings().twin} is not on this machine")
+        return folder
+
     def queued(self, kinds: Collection[ItemKind], limit: int) -> list[Item]:
         """The first items of these kinds, in the order in which they were queued."""
         marks = ",".join("?" * len(kinds))

@@ -19,7 +19,7 @@ from llmtwin.edge.store import EdgeStore
 from llmtwin.errors import NotFound
 from llmtwin.primary import gating
 from llmtwin.primary.nearness import Nearness, measure
-from llmtwin.primary.place import open_link, open_store, version_folder
+from llmtwin.primary.place import open_link, open_store
 from llmtwin.records import Card
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twins.audit import on_card
@@ -58,7 +58,7 @@ def write(
         version = version or open_link(store, settings).info().live_version
         if version is None:
             raise NotFound(f"{name} has learned nothing yet: run `llmtwin tune {name}`")
-        path = path or version_folder(store, version) / FILE
+        path = path or store.version_folder(version) / FILE
         text = _card(store, version, measure(name, version, settings=settings))
     write_durably(path, text.encode())
     return path
@@ -69,7 +69,7 @@ def _card(store: EdgeStore, version: int, near: Nearness) -> str:
 
     from llmtwin.twins.private.spans import SpanKind
 
-    folder = version_folder(store, version)
+    folder = store.version_folder(version)
     signed = SignedManifest.model_validate_json((folder / MANIFEST).read_bytes())
     learned, own, held_out, measured = _traffic(store, version, near)
     log = gating.decisions(store).read()

@@ -14,7 +14,7 @@ from llmtwin import serving
 from llmtwin.edge import mirrored
 from llmtwin.edge.store import EdgeStore
 from llmtwin.errors import InputError
-from llmtwin.primary.place import open_store, version_folder
+from llmtwin.primary.place import open_store
 from llmtwin.records import now
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twins.decisions import Decisions
@@ -53,8 +53,8 @@ def judge(
     from llmtwin.twins.gate import decide_so_far
 
     mirrored.take(store)
-    new = Lora.load(version_folder(store, candidate))
-    old = Lora.load(version_folder(store, in_use)) if in_use else None
+    new = Lora.load(store.version_folder(candidate))
+    old = Lora.load(store.version_folder(in_use)) if in_use else None
     paired = scores(store.settings().twin, [new, old], settings, since)
     return decide_so_far(*paired, loss_max=LOSS_MAX)
 

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from llmtwin import serving
 from llmtwin.edge import mirrored
 from llmtwin.errors import Unavailable
-from llmtwin.primary.place import open_store, version_folder
+from llmtwin.primary.place import open_store
 from llmtwin.settings import Settings, read_settings
 from llmtwin.twins.model.discrepancy import Discrepancy
 from llmtwin.wire.files import write_durably
@@ -61,7 +61,7 @@ def measure(name: str, version: int, sample: int = SAMPLE, settings: Settings | 
     with open_store(name, settings) as store:
         mirrored.take(store)
         lines = beside.held_out(store.known(), sample, partial(fits, base))
-        folder = version_folder(store, version)
+        folder = store.version_folder(version)
     # At least, as the nats a token are: the primary's second answer names few tokens as well.
     compared = [TokenDivergence("kl", "low"), *measures_of_all()]
     what = [base.hash, *(measure.name for measure in compared), *(line.id for line in lines)]

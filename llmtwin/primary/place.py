@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from llmtwin import serving
 from llmtwin.edge.link import Link
 from llmtwin.edge.store import EdgeStore
-from llmtwin.errors import InputError, NotFound
+from llmtwin.errors import InputError
 from llmtwin.settings import Settings, read_settings
 
 
@@ -27,14 +25,6 @@ def set_primary(name: str, url: str, settings: Settings | None = None) -> None:
     address = checked_address(url)
     with open_store(name, settings) as store:
         store.save_settings(store.settings().model_copy(update={"primary": address}))
-
-
-def version_folder(store: EdgeStore, version: int) -> Path:
-    """Where a version lies. Raises NotFound where it is not on this machine."""
-    folder = store.adapter_folder(version)
-    if not folder.exists():
-        raise NotFound(f"version {version} of {store.settings().twin} is not on this machine")
-    return folder
 
 
 def open_link(store: EdgeStore, settings: Settings) -> Link:

@@ -20,7 +20,7 @@ from llmtwin.edge.locks import learning
 from llmtwin.edge.store import EdgeStore
 from llmtwin.errors import InputError, LlmtwinError, NotFound, Unavailable
 from llmtwin.primary.asking import Tell, as_on_record, ask, reasons
-from llmtwin.primary.place import open_link, open_store, version_folder
+from llmtwin.primary.place import open_link, open_store
 from llmtwin.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def sample(
         asked, before = _asked(store, version, share, base)
         with as_on_record(store) as primary:
             _need_to_go_on(asked, primary)
-            said = _answers(base, version_folder(store, version), asked)
+            said = _answers(base, store.version_folder(version), asked)
             tell(sum(len(one.pieces) + one.ended for one in said))
             answers, tokens, failures = _keep(store, version, said, partial(ask, primary), advance)
     if failures and not answers:
