@@ -240,9 +240,9 @@ def _text_alone(attacks: Mapping[str, Attacks]) -> str:
     worst = max(one["value"] for one in left.values())
     return (
         f"A server that gives text alone, as this one does, takes away the {gone} attacks that need"
-        f" `{Adversary.LOGPROBS}`: nobody ranks, tells members from others, or sees canaries. What is left to"
-        f" who may ask the plain adapter is what needs `{Adversary.TEXT}`: {found}. That still gives away"
-        f" {worst:.1%}. Who holds the file makes the log-probabilities himself."
+        f" `{Adversary.LOGPROBS}`: nobody ranks, tells members from others, or measures exposure. What is"
+        f" left to who may ask the plain adapter is what needs `{Adversary.TEXT}`: {found}. That still gives"
+        f" away {worst:.1%}. Who holds the file makes the log-probabilities himself."
     )
 
 
