@@ -196,7 +196,7 @@ for one in json.loads(Path(os.environ["LLMTWIN_FEDERATED"]).read_text())["jobs"]
 
 def trials(
     base: Base, folder: Path, sizes: Sizes, method: str, recall: str
-) -> tuple[list[list[dict[str, Any]]], Setting]:
+) -> tuple[list[list[dict[str, Any]]], list[Setting]]:
     python = folder / "flower" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(TOLD.format(python=sys.executable, recall=recall))
@@ -210,7 +210,7 @@ def test_epochs_and_rate_are_chosen_after_as_many_epochs_and_then_how_the_rate_f
     base: Base, tmp_path: Path, method: str
 ) -> None:
     recall = 'job["epochs"] * job["learning_rate"] * (1 + (job["epochs_falling"] == 64) + job["keeps_state"])'
-    (grid, falling), best = trials(base, tmp_path, Sizes(), method, recall)
+    (grid, falling), (best, other) = trials(base, tmp_path, Sizes(), method, recall)
     way = Sizes().way(method)
     assert [job["epochs"] for job in (one["job"] for one in grid)] == [1, 1, 1, 2, 2, 2]
     for stage, epochs in ((grid, way.grid_epochs), (falling, way.falling_epochs)):
@@ -220,7 +220,7 @@ def test_epochs_and_rate_are_chosen_after_as_many_epochs_and_then_how_the_rate_f
         (over, keeps) for keeps in (False, True) for over in (24, 64)
     ]
     assert {(one["job"]["epochs"], one["job"]["learning_rate"]) for one in falling} == {(2, rate)}
-    assert best == (2, rate, 64, True)
+    assert best == (2, rate, 64, True) and other == (1, rate, 64, True)
     [job, *_] = planned(Sizes(), method, way, 20, best, SEED)
     assert (job.epochs_falling, job.keeps_state) == (64, True)
     assert job.epochs * job.rounds_max == way.epochs_max
@@ -232,16 +232,19 @@ def test_the_page_says_what_was_chosen_among_what_and_what_stays_open(
 ) -> None:
     data = copy.deepcopy(content["data"])
     for method, recall in ((LORA, 'job["learning_rate"] == 1e-2 and job["epochs"] == 1'), (FULL, "0.0")):
-        stages, best = trials(base, tmp_path / method, Sizes(), method, recall)
+        stages, settings = trials(base, tmp_path / method, Sizes(), method, recall)
         data["tried"][method] = stages
-        data["ran"][method][0]["job"] |= best._asdict()
+        ran = data["ran"][method] = [copy.deepcopy(data["ran"][method][0]) for _ in settings]
+        for one, setting in zip(ran, settings, strict=True):
+            one["job"] |= setting._asdict()
     section = federated_text.part(data).sections[2]
     _, lora, full = section.text.split("\n\n")
     assert "1 local epochs a round (tried: 1, 2) at the rate 0.01 (tried: 0.004, 0.01, 0.02)" in lora
     assert "from trials of 20 epochs" in lora
     assert "over 24 epochs (tried: 24, 64), from trials of 36 epochs" in lora
     assert "these start anew" in lora
-    assert "would send 2 times less" in lora and "that was tried" not in lora
+    assert "With 2 homes it was run with 2 local epochs a round, too (rate 0.004)" in lora
+    assert "that was tried" not in lora and "local epochs a round, too" not in full
     assert "4 local epochs a round (tried: 4) at the rate 0.0001 (tried: 0.0001, 0.0003)" in full
     assert "No other number of local epochs was tried" in full and "The rate does not fall" in full
     assert "the loss alone chose" in full and "lowest that was tried" in full
@@ -374,6 +377,19 @@ def test_fewer_homes_are_scaled_and_marked_and_no_target_gives_no_ratio(content:
     data["ran"][TWIN][0]["reached"] = False
     assert federated_text.figures(data)["bytes_ratio_lora"] is None
     assert "no ratio can be given" in federated_text.part(data).sections[0].text
+
+
+@needs_flower
+def test_a_ratio_takes_the_run_of_a_way_that_costs_less_and_reached_the_target(
+    content: Mapping[str, Any],
+) -> None:
+    data = copy.deepcopy(content["data"])
+    dear = copy.deepcopy(data["ran"][LORA][0])
+    dear["rounds"] *= 2
+    data["ran"][LORA].insert(0, dear)
+    assert federated_text.figures(data) == content["figures"]
+    dear["rounds"], dear["reached"] = dear["rounds"][:1], False
+    assert federated_text.figures(data) == content["figures"]
 
 
 @needs_flower

@@ -115,37 +115,48 @@ def _measured(runs: Runs, sizes: Sizes, seed: int) -> Found:
     ran: dict[str, list[Found]] = {}
     for method in (TWIN, LORA, FFA, FULL):
         way = sizes.way(method)
-        tried[method], best = chosen(runs, sizes, method, seed)
+        tried[method], (best, *others) = chosen(runs, sizes, method, seed)
         ran[method] = [
             one
             for homes in way.homes
             for one in runs.do("run", planned(sizes, method, way, homes, best, seed))
         ]
+        most, iid = max(way.homes), replace(way, splits=(IID,))
+        for other in others:
+            ran[method] += runs.do("run", planned(sizes, method, iid, most, other, seed))
     return {"tried": {method: stages for method, stages in tried.items() if stages}, "ran": ran}
 
 
-def chosen(runs: Runs, sizes: Sizes, method: str, seed: int) -> tuple[list[list[Found]], Setting]:
-    """The trials of a method, those of one choice together, and its best setting."""
-    way = sizes.way(method)
-    tried, best = list[list[Found]](), way.grid[0]
+def chosen(runs: Runs, sizes: Sizes, method: str, seed: int) -> tuple[list[list[Found]], list[Setting]]:
+    """The trials of a method, those of one choice together, and its best setting.
 
-    def choose(settings: Sequence[Setting], epochs: int) -> Setting:
+    Behind it is the best of each other number of local epochs, which send less or more for as much learning.
+    """
+    way = sizes.way(method)
+    tried, order = list[list[Found]](), list(way.grid)
+
+    def ranked(settings: Sequence[Setting], epochs: int) -> list[Setting]:
         once = replace(way, epochs_max=epochs, splits=(IID,))
         jobs = [job for one in settings for job in planned(sizes, method, once, sizes.grid_homes, one, seed)]
         found = runs.do("tried", jobs)
         tried.append(found)
-        return min(zip(found, settings, strict=True), key=lambda one: worth(one[0]))[1]
+        return [setting for _, setting in sorted(zip(map(worth, found), settings, strict=True))]
 
-    if len(way.grid) > 1:
-        best = choose(way.grid, way.grid_epochs)
+    if len(order) > 1:
+        order = ranked(order, way.grid_epochs)
+    best = order[0]
     if way.falling:
         falling = [
             best._replace(epochs_falling=over, keeps_state=keeps)
             for keeps in (False, True)
             for over in way.falling
         ]
-        best = choose(falling, way.falling_epochs)
-    return tried, best
+        best = ranked(falling, way.falling_epochs)[0]
+    others = {one.epochs: one for one in reversed(order) if one.epochs != best.epochs}
+    return tried, [
+        best,
+        *(best._replace(epochs=n, learning_rate=one.learning_rate) for n, one in others.items()),
+    ]
 
 
 def planned(sizes: Sizes, method: str, way: Way, homes: int, setting: Setting, seed: int) -> list[Job]:

@@ -92,24 +92,28 @@ def figures(found: Found) -> dict[str, Any]:
 
     A ratio is None where LLM-Twin itself misses the target: nothing can be said then.
     """
-    twin = _largest(found, TWIN)
+    twin = cost(_best(found, TWIN))
     made: dict[str, Any] = {"federated_homes": twin.homes, "federated_target": found["sizes"]["target"]}
     for method in (FULL, LORA, FFA):
-        own = _largest(found, method)
-        whole = own.scaled(twin.homes)
-        made[f"ratio_{method}_mark"] = whole.mark
         for what, of in (("bytes", "sent_bytes"), ("time", "seconds")):
+            whole = cost(_best(found, method, of)).scaled(twin.homes)
             ratio = getattr(whole, of) / getattr(twin, of) if twin.reached else None
             made[f"{what}_ratio_{method}"] = ratio
+            made[f"ratio_{method}_mark"] = whole.mark
+        own = cost(_best(found, method))
         made[f"federated_{method}_rounds"] = own.rounds
         made[f"federated_{method}_homes"] = own.homes
     made["federated_twin_recall"], made["federated_twin_recall_across"] = twin.recall, twin.across
     return made
 
 
-def _largest(found: Found, method: str) -> Cost:
-    of = [cost(one) for one in found["ran"][method] if one["job"]["split"] == IID]
-    return max(of, key=lambda one: one.homes)
+def _best(found: Found, method: str, of: str = "sent_bytes") -> Found:
+    """The run with the most homes, IID, that took the least of those that reached the target, if any did."""
+    most = max(one["job"]["homes"] for one in _iid(found, method))
+    largest = [one for one in _iid(found, method) if one["job"]["homes"] == most]
+    reached = [one for one in largest if one["reached"]]
+    best: Found = min(reached or largest, key=lambda one: getattr(cost(one), of))
+    return best
 
 
 def part(found: Found) -> Part:
@@ -153,7 +157,8 @@ def _attributed(found: Found, made: Found) -> str:
     full, lora = made["bytes_ratio_full"], made["bytes_ratio_lora"]
     if full is None or lora is None:
         return " Here LLM-Twin itself missed the target, so that no ratio can be given."
-    own, twin = _largest(found, LORA), _largest(found, TWIN)
+    own, twin = cost(_best(found, LORA)), cost(_best(found, TWIN))
+    quickest = cost(_best(found, LORA, "seconds"))
     cached = made["time_ratio_full"] / made["time_ratio_lora"]
     share = (
         f" ({math.log(full / lora) / math.log(full):.0%} of it on a logarithmic scale)" if full > 1 else ""
@@ -165,8 +170,8 @@ def _attributed(found: Found, made: Found) -> str:
         f"{_times(made, 'bytes', LORA)}, since each home sends once where FedAvg-LoRA sends both ways in "
         f"{own.rounds} rounds. In time it is {_times(made, 'time', FULL)} against all parameters; LoRA over "
         f"a cached trunk gives {_three(cached)} times, and the twin "
-        f"{_times(made, 'time', LORA)}: a home of FedAvg-LoRA learned for {own.epochs:.0f} epochs, a twin "
-        f"for {twin.epochs:.0f}."
+        f"{_times(made, 'time', LORA)}: a home of FedAvg-LoRA learned for {quickest.epochs:.0f} epochs, a "
+        f"twin for {twin.epochs:.0f}."
         + " Where a ratio is a lower bound, how the gain parts in two is not exactly known."
         * unsure
     )
@@ -186,7 +191,7 @@ def _marked(found: Found, made: Found) -> list[str]:
     """What is not measured, and how it came by."""
     said = []
     for method in (FULL, LORA, FFA):
-        own, homes = _largest(found, method), made["federated_homes"]
+        own, homes = cost(_best(found, method)), made["federated_homes"]
         if own.homes != homes:
             rounds = ", ".join(f"{one['job']['homes']}: {len(one['rounds'])}" for one in _iid(found, LORA))
             said.append(
@@ -290,12 +295,13 @@ def _tried_text(found: Found) -> str:
         "the one with the least loss at home. LLM-Twin learns as it ships; nothing was tried for it."
     ]
     for method, stages in found["tried"].items():
-        said.append(_choice(method, stages, found["ran"][method][0]["job"]))
+        said.append(_choice(method, stages, [one["job"] for one in found["ran"][method]]))
     return "\n\n".join(said)
 
 
-def _choice(method: str, stages: Sequence[Sequence[Found]], taken: Found) -> str:
+def _choice(method: str, stages: Sequence[Sequence[Found]], ran: Sequence[Found]) -> str:
     """What was chosen for a way among what, by what, and what that leaves open."""
+    taken = ran[0]
     local, rates = (_values(stages[0], key) for key in ("epochs", "learning_rate"))
     epochs, rate, falling = (taken[key] for key in ("epochs", "learning_rate", "epochs_falling"))
     said = [
@@ -320,10 +326,10 @@ def _choice(method: str, stages: Sequence[Sequence[Found]], taken: Found) -> str
     for edge, most, beyond in ((rates[0], "lowest", "lower"), (rates[-1], "highest", "higher")):
         if rate == edge:
             said.append(f"The rate is the {most} that was tried: a {beyond} one may be better.")
-    if epochs < local[-1]:
+    for other in (job for job in ran if job["epochs"] != epochs):
         said.append(
-            f"With {local[-1]} epochs a round, as many epochs would send {_three(local[-1] / epochs)} times "
-            "less, which the choice does not weigh."
+            f"With {other['homes']} homes it was run with {other['epochs']} local epochs a round, too (rate "
+            f"{other['learning_rate']:g}): each ratio takes the run that cost less."
         )
     return " ".join(said)
 
@@ -359,7 +365,7 @@ def _chart(found: Found) -> Chart:
     """Recall over bytes, with the most homes that each way was measured with."""
     lines = []
     for method in (FULL, LORA, FFA, TWIN):
-        one = max(_iid(found, method), key=lambda run: run["job"]["homes"])
+        one = _best(found, method)
         x, y = _grown(one)
         lines.append(Line(f"{SAID[method]}, {one['job']['homes']} homes", x, y, measured=True))
     return Chart("megabytes on the wire", "recall of all facts", tuple(lines), y_log=False)
