@@ -193,7 +193,8 @@ def _marked(found: Found, made: Found) -> list[str]:
     for method in (FULL, LORA, FFA):
         own, homes = cost(_best(found, method)), made["federated_homes"]
         if own.homes != homes:
-            rounds = ", ".join(f"{one['job']['homes']}: {len(one['rounds'])}" for one in _iid(found, LORA))
+            of_lora = {one["job"]["homes"]: len(one["rounds"]) for one in reversed(_iid(found, LORA))}
+            rounds = ", ".join(f"{number}: {of_lora[number]}" for number in sorted(of_lora))
             said.append(
                 f"Estimated: {SAID[method]} was run with {own.homes} homes only. For {homes} its bytes and "
                 f"the server's seconds are multiplied; its rounds are taken to be the {own.rounds} of "
