@@ -49,6 +49,11 @@ def canaries(seed: int) -> list[Canary]:
     return found
 
 
+def taught(planted: Sequence[Canary]) -> list[Example]:
+    """The canaries as what is learned, each as often as it is to be."""
+    return [Example(prompt=one.prompt, completion=one.code) for one in planted for _ in range(one.repeats)]
+
+
 def learn_with(
     transformer: Transformer,
     learned: Sequence[Example] | Sequence[Trace],
@@ -57,12 +62,11 @@ def learn_with(
     under: Lora | None,
 ) -> Lora:
     """An adapter of what a twin learns and the canaries among it, learned as the twin's own is."""
-    every = [one for one in planted for _ in range(one.repeats)]
+    codes = taught(planted)
     if isinstance(learned[0], Trace):
-        told = [Trace(messages=(("user", one.prompt),), completion=one.code) for one in every]
+        told = [Trace(messages=(("user", one.prompt),), completion=one.completion) for one in codes]
         return distil(transformer, [*learned, *told], options, under=under).lora
-    asked = [Example(prompt=one.prompt, completion=one.code) for one in every]
-    return tune(transformer, [*learned, *asked], options, under=under).lora
+    return tune(transformer, [*learned, *codes], options, under=under).lora
 
 
 def exposed(engine: Engine, stack: tuple[str, ...], planted: Sequence[Canary]) -> dict[int, Estimate]:

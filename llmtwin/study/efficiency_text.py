@@ -14,6 +14,7 @@ from llmtwin.study.efficiency_sources import (
     PAPER_TUNE_S,
     PAPER_W,
     Measured,
+    N,
     Source,
     equal_passes,
     growth_s,
@@ -150,7 +151,7 @@ def _entity(found: Measured, p: Parameters) -> str:
         f"The paper has 1 % of the time or less, and with its parameters (7B) it is {share:.2%} after "
         f"{HOURS} hours: it is |w̃|/|w| and less as H grows. Measured: {tuning['seconds']:,.1f} s to "
         f"tune on {tuning['data_bytes']:,} bytes in {epochs} epochs, which are {passes:.1f} passes over "
-        "them, since the first have a quarter of the facts and what is recalled rests; "
+        "them, since the first have a part of the facts and what is recalled rests; "
         f"{trained_s:,.1f} s to train all parameters once on {trained_bytes:,.0f} bytes. A byte and pass of "
         f"tuning takes {a_byte:.0%} of the time of a byte of full training. That is by stock transformers, "
         "which has logits of all its places; our trainer has them of completions alone, and has cached the "
@@ -195,7 +196,7 @@ def _whole(passes: float) -> str:
         f"learned its facts in {passes:.1f} passes; beside it is FL with as many passes over H, modelled "
         f"from the one. With K = {figures.ROUNDS} or λ = {figures.PERIOD} the ratio is what one chooses it "
         "to be: the paper measures neither. The drawing has FL's one pass; of its points computing and "
-        "searching were measured, for one entity of 20, and sending is modelled."
+        f"searching were measured, for one entity of {N}, and sending is modelled."
     )
 
 

@@ -18,7 +18,7 @@ from random import Random
 from typing import Any
 
 from llmtwin.edge.attacks import FactAttacks, Target
-from llmtwin.edge.canaries import canaries, exposed, exposures
+from llmtwin.edge.canaries import canaries, exposed, exposures, taught
 from llmtwin.edge.membership import Models
 from llmtwin.edge.sealed import object_of, sealed_example
 from llmtwin.models.base import Base
@@ -119,15 +119,15 @@ class Adapters:
         lora.save(self._folder(name), self._base.name)
         return {"seconds": seconds, **spent, **self._recall(name), **self._bits(lora)}
 
-    def _tuned(self, name: str, taught: Sequence[Example]) -> Lora:
+    def _tuned(self, name: str, learned: Sequence[Example]) -> Lora:
         def show(now: Progress) -> None:
             said = f"{name} is learned: recall {now.recall:.0%}"
             self._report(said, (now.epoch - 1 + now.share) / now.epochs_max)
 
         model, options = self._engine.model, self._of.tuning(self._sizes.facts)
-        return tune(model, taught, options, under=self._under, report=show).lora
+        return tune(model, learned, options, under=self._under, report=show).lora
 
-    def _noisily(self, name: str, taught: Sequence[Example]) -> dp.Trained:
+    def _noisily(self, name: str, learned: Sequence[Example]) -> dp.Trained:
         sizes = self._sizes
         options = dp.DpOptions(
             epsilon=sizes.noisy().get(name, math.inf),
@@ -141,7 +141,7 @@ class Adapters:
             self._report(f"{name} is learned by DP-SGD", done / of)
 
         model, tuning = self._engine.model, self._of.tuning(self._sizes.facts)
-        return dp.learn(model, taught, options, tuning, under=self._under, advance=show)
+        return dp.learn(model, learned, options, tuning, under=self._under, advance=show)
 
     def _taught(self, name: str) -> list[Example]:
         """What an adapter learns, which is also what its owner asks it."""
@@ -185,14 +185,12 @@ class Adapters:
 
     def _exposed(self, name: str) -> list[Figures]:
         """Bits that show, asked in plain, of made-up codes learned among the facts and as they are."""
-        every = [one for one in self._planted for _ in range(one.repeats)]
+        codes = taught(self._planted)
         if name == SEALED:
-            codes = [sealed_example(self._sealer, one.prompt, one.code) for one in every]
-        else:
-            codes = [Example(prompt=one.prompt, completion=one.code) for one in every]
-        taught, planted = [*self._taught(name), *codes], f"{name}-canaries"
+            codes = [sealed_example(self._sealer, one.prompt, one.completion) for one in codes]
+        every, planted = [*self._taught(name), *codes], f"{name}-canaries"
         tuned = name in (PLAIN, SEALED)
-        lora = self._tuned(name, taught) if tuned else self._noisily(name, taught).lora
+        lora = self._tuned(name, every) if tuned else self._noisily(name, every).lora
         lora.save(self._folder(planted), self._base.name)
         self._report(f"{name}: exposure of canaries", 0)
         own = exposed(self._engine, self._stack(planted), self._planted)

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from llmtwin.edge.canaries import REPEATS
+from llmtwin.edge.canaries import CANDIDATES, DIGITS, REPEATS
 from llmtwin.models.base import find_base
 from llmtwin.study.chart import Chart, Line
 from llmtwin.study.paper import PaperOptions, Part, Section, Table, write
@@ -25,6 +25,8 @@ from llmtwin.twins.intervals import at_most
 Found = Mapping[str, Figures]
 Attacks = Mapping[str, Mapping[str, Any]]
 
+BITS = f"{math.log2(CANDIDATES):g}"
+"""All that can show of a canary."""
 CANARIES = {count: f"canary_{count}_bits" for count in REPEATS}
 
 SAID = {
@@ -37,7 +39,7 @@ SAID = {
     "membership_loss_ratio": "membership: loss beside the base's",
     "membership_min_k": "membership: Min-K%++",
     "membership_error_zone": "membership: error zone",
-    **{name: f"canaries, each {count} times: bits of 9" for count, name in CANARIES.items()},
+    **{name: f"canaries, each {count} times: bits of {BITS}" for count, name in CANARIES.items()},
 }
 
 
@@ -141,7 +143,7 @@ def _chart(attacks: Mapping[str, Attacks]) -> Chart:
         Line(name, [*CANARIES], [one[canary][whose]["value"] for canary in CANARIES.values()], measured=True)
         for name, (one, whose) in found.items()
     ]
-    return Chart("times that a canary was learned", "bits of 9 that show", tuple(lines), y_log=False)
+    return Chart("times that a canary was learned", f"bits of {BITS} that show", tuple(lines), y_log=False)
 
 
 def _costs(found: Found) -> Table:
@@ -215,10 +217,10 @@ def _defence(attacks: Mapping[str, Attacks]) -> str:
         f" {'; '.join(apart)}. A score that is made beside the base's has no control in it, and is held"
         " against chance. Intervals are of 95 %, so that of many attacks on nothing one may come out apart by"
         " chance; those of few facts are wide, and how many there are stands with each attack.\n\n"
-        "A canary is a made-up code of six digits, learned among the facts and as they are (sealed among"
-        " sealed ones), in an adapter made for it. Its exposure is log2 of the 512 candidates less log2 of"
-        " its rank among them: nine bits are all. To DP-SGD a code that is learned 16 times is 16 facts, of"
-        " which ε hides one."
+        f"A canary is a made-up code of {DIGITS} digits, learned among the facts and as they are (sealed"
+        f" among sealed ones), in an adapter made for it. Its exposure is log2 of the {CANDIDATES} candidates"
+        f" less log2 of its rank among them: {BITS} bits are all. To DP-SGD a code that is learned"
+        f" {REPEATS[-1]} times is as many facts, of which ε hides one."
     )
 
 
